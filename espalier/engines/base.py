@@ -1,0 +1,116 @@
+"""The protocol of text generation: requests in, completions out, in request order.
+
+Every engine (an API, vLLM, transformers, the embedded offline teacher) is used through
+this; no caller asks which one it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from espalier.records import Message, Messages
+
+FinishReason = Literal["stop", "length", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample. `temperature` 0 is greedy. `max_tokens` bounds each completion."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    presence_penalty: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One completion to make.
+
+    Exactly one of `messages` (chat form; engines that serve a chat model apply its template)
+    and `token_ids` (already templated; local models only) is set. `sample` numbers repeated
+    draws for the same prompt: (prompt, sampling, sample) names a completion.
+    """
+
+    messages: Messages = ()
+    token_ids: tuple[int, ...] = ()
+    sample: int = 0
+
+    @classmethod
+    def of(cls, prompt: str, *, system: str | None = None, sample: int = 0) -> Request:
+        """A one-turn chat request."""
+        head = (Message("system", system),) if system else ()
+        return cls(messages=(*head, Message("user", prompt)), sample=sample)
+
+    @property
+    def prompt(self) -> str:
+        """The text of the last user turn ("" for token requests)."""
+        return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens billed or computed for one request."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answer. `token_ids`/`logprobs` (natural log, one a token) where the engine has them."""
+
+    text: str
+    finish_reason: FinishReason = "stop"
+    usage: Usage = field(default_factory=Usage)
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Something that completes prompts.
+
+    `model` names what answers; `costly` says that answers are worth journaling
+    (an API call or GPU time, rather than a pure function).
+    """
+
+    model: str
+    costly: bool
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
+        """Yield one completion a request, in request order."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the engine holds (memory, connections)."""
+        ...
+
+
+class EngineSpec(BaseModel):
+    """Which engine answers, as written in a recipe."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    engine: Literal["offline", "transformers", "openai"] = Field(
+        "offline",
+        description="offline (embedded, synthetic), transformers (a local model), "
+        "openai (any OpenAI-compatible API).",
+    )
+    model: str = Field("espalier-offline", description="Model name, hub name or folder.")
+    base_url: str | None = Field(None, description="API address, e.g. http://localhost:8000/v1.")
+    api_key_env: str = Field(
+        "OPENAI_API_KEY", description="Environment variable that holds the key (never the key)."
+    )
+    concurrency: int = Field(8, ge=1, description="API requests in flight at once.")
+    timeout: float = Field(120.0, gt=0, description="Seconds before a request is tried again.")
+    retries: int = Field(5, ge=0, description="Tries again after a failed request.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Engine-specific options (offline: blemish rates)."
+    )

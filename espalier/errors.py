@@ -1,0 +1,99 @@
+"""Errors that a user can cause: each says what happened, where, what was expected, what to do.
+
+The command line prints these without a traceback and exits with `exit_code`
+(0 done or up to date, 1 failed, 2 wrong usage or input, 130 interrupted).
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+class EspalierError(Exception):
+    """Base of every error that ends in one clear message.
+
+    `what` is one sentence; `where` a place (file, line, field); `expected` what would
+    have been right; `hint` the command or change that helps.
+    """
+
+    exit_code = EXIT_FAILED
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        expected: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.hint = hint
+        super().__init__(self.render())
+
+    def render(self) -> str:
+        """The message as printed: the sentence, then one indented line a known detail."""
+        lines = [self.what]
+        for label, text in (
+            ("where", self.where),
+            ("expected", self.expected),
+            ("what to do", self.hint),
+        ):
+            if text:
+                lines.append(f"  {label}: {text}")
+        return "\n".join(lines)
+
+
+class InputError(EspalierError):
+    """A file, a row or a field that the user gave is not what it has to be (exit code 2)."""
+
+    exit_code = EXIT_USAGE
+
+
+class UsageError(EspalierError):
+    """A wrong command line or recipe (exit code 2)."""
+
+    exit_code = EXIT_USAGE
+
+
+class MissingExtra(EspalierError):
+    """A feature needs a package that is not installed (exit code 1)."""
+
+
+class StageError(EspalierError):
+    """A stage could not finish, for a reason in its data or its machine (exit code 1)."""
+
+
+def place(path: Path | str, line: int | None = None, field: str | None = None) -> str:
+    """`file, line 3, field 'output'`, with only the parts that are known."""
+    parts = [str(path)]
+    if line is not None:
+        parts.append(f"line {line}")
+    if field is not None:
+        parts.append(f"field '{field}'")
+    return ", ".join(parts)
+
+
+def require(module: str, *, extra: str, feature: str) -> ModuleType:
+    """Import `module`, or say which extra brings it and how to install that.
+
+    Raises MissingExtra where the package is absent; errors inside an installed package
+    are not hidden.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        if missing.split(".")[0] != module.split(".")[0]:
+            raise
+        raise MissingExtra(
+            f"{feature} needs the package '{module.split('.')[0]}', which is not installed.",
+            hint=f"pip install 'espalier[{extra}]'",
+        ) from error
