@@ -91,9 +91,10 @@ def require(module: str, *, extra: str, feature: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = error.name or module
-        if missing.split(".")[0] != module.split(".")[0]:
+        if missing.split(".")[0] != module.split(".", maxsplit=1)[0]:
             raise
+        package = module.split(".", maxsplit=1)[0]
         raise MissingExtra(
-            f"{feature} needs the package '{module.split('.')[0]}', which is not installed.",
+            f"{feature} needs the package '{package}', which is not installed.",
             hint=f"pip install 'espalier[{extra}]'",
         ) from error

@@ -1,0 +1,271 @@
+"""A run folder and its stages: fingerprint, lock, resume, manifest written last.
+
+`execute` is the one way a stage is run: it skips a stage whose fingerprint is unchanged, sets
+aside what a changed one left, resumes an unfinished one, and writes `manifest.json` last.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+import espalier
+from espalier import provenance
+from espalier.engines.base import EngineSpec
+from espalier.files import (
+    atomic_path,
+    atomic_write_json,
+    atomic_write_text,
+    exclusive,
+    hash_path,
+    read_json,
+)
+from espalier.progress import duration, say
+
+__all__ = [
+    "Shared",
+    "StageContext",
+    "StageRunner",
+    "atomic_path",
+    "atomic_write_json",
+    "atomic_write_text",
+    "execute",
+    "read_json",
+]
+
+MANIFEST = "manifest.json"
+STATE = "state.json"
+STAGE_FOLDERS = (
+    "curate", "base", "sft", "pairs", "reward", "reward_eval", "ppo", "evaluate", "report",
+)  # fmt: skip
+# Stores keyed by content: they serve a changed stage as well, so they are carried over.
+KEPT_STORES = ("journal", "answers")
+
+
+class Shared(BaseModel):
+    """What all stages of a recipe know."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field("run", description="Name of the run; its folder below `runs/`.")
+    seed: int = Field(1, description="Seed of everything random, unless a stage sets its own.")
+    data: str | None = Field(
+        None, description="Root of local data; `${data}` in a path stands for it."
+    )
+    teacher: EngineSpec = Field(
+        default_factory=EngineSpec, description="The engine that writes data."
+    )
+    judge: EngineSpec = Field(
+        default_factory=EngineSpec, description="The engine that compares answers."
+    )
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage's runner is given.
+
+    `run` is the run folder, `folder` this stage's own folder below it, `options` the validated
+    section of the recipe, `shared` what all stages know.
+    """
+
+    stage: str
+    run: Path
+    folder: Path
+    options: Any
+    shared: Shared
+
+    def stage_folder(self, name: str) -> Path:
+        """The folder of another stage of this run."""
+        return self.run / name
+
+    def path(self, text: str) -> Path:
+        """A path as written in a recipe: `${data}/…`, `<stage>/…` of this run, or any other."""
+        if "${data}" in text:
+            text = text.replace("${data}", self.shared.data or ".")
+        path = Path(text).expanduser()
+        if not path.is_absolute() and path.parts and path.parts[0] in STAGE_FOLDERS:
+            return self.run / path
+        return path
+
+
+@dataclass(frozen=True)
+class StageRunner:
+    """A stage's two functions (see `espalier.stages`) and the module they come from.
+
+    `uses` names the fields of `Shared` that its result depends on.
+    """
+
+    module: str
+    uses: tuple[str, ...]
+    inputs: Callable[[StageContext], Mapping[str, Path]]
+    run: Callable[[StageContext], Mapping[str, Any]]
+
+
+Outcome = Literal["done", "up to date"]
+
+
+def execute(context: StageContext, runner: StageRunner) -> Outcome:
+    """Bring one stage up to date; prints one line about what was done.
+
+    Raises what the runner raises; the stage then stays unfinished and the next call goes on.
+    """
+    lock = context.run / ".locks" / f"{context.folder.name}.lock"
+    with exclusive(lock, f"the stage '{context.stage}' of {context.run}"):
+        inputs = dict(runner.inputs(context))
+        fingerprint = _fingerprint(context, runner, inputs)
+        manifest = _read(context.folder / MANIFEST)
+        if manifest is not None and _unchanged(context.folder, manifest, fingerprint):
+            say(f"{context.stage}: up to date")
+            return "up to date"
+        resumed = _prepare(context, manifest, fingerprint)
+        started = time.monotonic()
+        say(f"{context.stage}: {'resuming' if resumed else 'running'} …")
+        counts = dict(runner.run(context))
+        _write_manifest(context, runner, inputs, fingerprint, counts, started)
+        say(f"{context.stage}: done in {duration(time.monotonic() - started)}")
+        return "done"
+
+
+def _fingerprint(
+    context: StageContext, runner: StageRunner, inputs: Mapping[str, Path]
+) -> dict[str, Any]:
+    value = {
+        "options": context.options.model_dump(mode="json"),
+        "shared": context.shared.model_dump(mode="json", include=set(runner.uses)),
+        "inputs": {name: hash_path(path) for name, path in sorted(inputs.items())},
+        "source": provenance.source_hashes(runner.module),
+    }
+    result: dict[str, Any] = json.loads(json.dumps(value))
+    return result
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    value = read_json(path)
+    return value if isinstance(value, dict) else None
+
+
+def _unchanged(folder: Path, manifest: dict[str, Any], fingerprint: dict[str, Any]) -> bool:
+    if manifest.get("fingerprint") != fingerprint:
+        return False
+    outputs = manifest.get("outputs", {})
+    return all(
+        (folder / name).is_file() and (folder / name).stat().st_size == size
+        for name, size in outputs.items()
+    )
+
+
+def _prepare(
+    context: StageContext, manifest: dict[str, Any] | None, fingerprint: dict[str, Any]
+) -> bool:
+    """Make the folder ready; returns whether unfinished work of the same stage goes on."""
+    folder = context.folder
+    before = _read(folder / STATE) or manifest
+    if before is not None:
+        old = before.get("fingerprint", {})
+        if old == fingerprint:
+            if manifest is not None:
+                say(f"{context.stage}: outputs are missing or were altered; done again")
+                (folder / MANIFEST).unlink()
+            else:
+                return True
+        else:
+            for line in changes(old, fingerprint):
+                say(f"{context.stage}: changed: {line}")
+            _set_aside(context)
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic_write_json(folder / STATE, {"stage": context.stage, "fingerprint": fingerprint})
+    return False
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """One line a difference between two fingerprints, `key: before → now`, at most ten."""
+    lines: list[str] = []
+    for key in sorted({*old, *new}):
+        before, now = old.get(key), new.get(key)
+        if before == now:
+            continue
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            lines.extend(changes(before, now, f"{prefix}{key}."))
+        elif prefix.startswith(("inputs.", "source.")):
+            state = (
+                "is new" if before is None else "is gone" if now is None else "has other content"
+            )
+            lines.append(f"{prefix}{key} {state}")
+        else:
+            lines.append(f"{prefix}{key}: {_short(before)} → {_short(now)}")
+    return lines[:10]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _set_aside(context: StageContext) -> None:
+    """Move a changed stage's files to `superseded/`; content-keyed stores stay in use."""
+    stem = f"{context.folder.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    target = context.run / "superseded" / stem
+    number = 1
+    while target.exists():
+        number += 1
+        target = target.with_name(f"{stem}-{number}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    context.folder.rename(target)
+    context.folder.mkdir(parents=True)
+    for name in KEPT_STORES:
+        if (target / name).exists():
+            (target / name).rename(context.folder / name)
+    say(f"{context.stage}: the earlier result is kept in {target}")
+
+
+def _write_manifest(
+    context: StageContext,
+    runner: StageRunner,
+    inputs: Mapping[str, Path],
+    fingerprint: dict[str, Any],
+    counts: dict[str, Any],
+    started: float,
+) -> None:
+    folder = context.folder
+    outputs = {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in (MANIFEST, STATE) and not _transient(path, folder)
+    }
+    manifest = {
+        "stage": context.stage,
+        "status": "done",
+        "espalier": espalier.__version__,
+        "finished": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "wall_seconds": round(time.monotonic() - started, 2),
+        "counts": counts,
+        "seed": context.shared.seed,
+        "inputs": {
+            name: {"path": str(path), "sha256": fingerprint["inputs"][name]}
+            for name, path in sorted(inputs.items())
+        },
+        "outputs": outputs,
+        "fingerprint": fingerprint,
+        "runner": runner.module,
+        "packages": provenance.package_versions(),
+        "git": provenance.git_revision(),
+        "hardware": provenance.hardware(),
+    }
+    atomic_write_json(folder / MANIFEST, manifest)
+    (folder / STATE).unlink(missing_ok=True)
+
+
+def _transient(path: Path, folder: Path) -> bool:
+    parts = path.relative_to(folder).parts
+    return parts[0] in (*KEPT_STORES, "checkpoints", "tensorboard") or any(
+        part.startswith(".") for part in parts
+    )
