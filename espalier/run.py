@@ -37,6 +37,7 @@ __all__ = [
     "atomic_write_json",
     "atomic_write_text",
     "execute",
+    "planned_outcome",
     "read_json",
 ]
 
@@ -131,6 +132,21 @@ def execute(context: StageContext, runner: StageRunner) -> Outcome:
         _write_manifest(context, runner, inputs, fingerprint, counts, started)
         say(f"{context.stage}: done in {duration(time.monotonic() - started)}")
         return "done"
+
+
+def planned_outcome(context: StageContext, runner: StageRunner) -> str:
+    """What `execute` would do, in words, without doing it."""
+    fingerprint = _fingerprint(context, runner, dict(runner.inputs(context)))
+    manifest = _read(context.folder / MANIFEST)
+    if manifest is not None and _unchanged(context.folder, manifest, fingerprint):
+        return "up to date"
+    before = _read(context.folder / STATE) or manifest
+    if before is None:
+        return "to run"
+    differences = changes(before.get("fingerprint", {}), fingerprint)
+    if not differences:
+        return "to resume" if manifest is None else "to run again (outputs are missing)"
+    return "to run again, changed: " + "; ".join(differences)
 
 
 def _fingerprint(

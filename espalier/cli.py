@@ -1,0 +1,175 @@
+"""The command line: `espalier VERB …`. Verbs of a stage come from that stage's `cli.py`.
+
+Exit codes: 0 done or up to date, 1 failed, 2 wrong usage or input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import espalier
+from espalier.errors import EXIT_FAILED, EXIT_INTERRUPTED, EspalierError
+from espalier.stages import NAMES, VERBS, load
+from espalier.verbs import add_recipe_options, add_verb, recipe_of, run_folder, run_recipe_stages
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    # The terminal (or a log) may be in a locale that lacks Chinese; the text must not fail.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    args = build_parser().parse_args(argv)
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = args.handler(args)
+        sys.stdout.flush()
+        return int(code)
+    except EspalierError as error:
+        print(f"espalier: {error.render()}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(
+            "\nespalier: interrupted; the same command goes on from what is done",
+            file=sys.stderr,
+        )
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe went away (`espalier … | head`): nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        print(f"espalier: {_os_message(error)}", file=sys.stderr)
+        return EXIT_FAILED
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _os_message(error: OSError) -> str:
+    place = f"\n  where: {error.filename}" if error.filename else ""
+    return f"The system refused a file operation: {error.strerror}.{place}"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with every verb; imports no heavy package."""
+    parser = argparse.ArgumentParser(
+        prog="espalier",
+        description="Curate instruction data, train on it, evaluate what came out, report it.",
+        epilog="example:\n  espalier run recipes/demo.yaml\n\n"
+        "exit codes: 0 done or up to date, 1 failed, 2 wrong usage or input, 130 interrupted",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"espalier {espalier.__version__}")
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    run = add_verb(
+        subparsers,
+        "run",
+        _run,
+        summary="run a recipe, or some of its stages",
+        example="espalier run recipes/demo.yaml --stage sft --set train.sft.epochs=2",
+    )
+    add_recipe_options(run, positional=True)
+    run.add_argument(
+        "--stage",
+        action="append",
+        choices=NAMES,
+        metavar="STAGE",
+        help=f"only this stage (repeatable): {', '.join(NAMES)}",
+    )
+    run.add_argument("--dry-run", action="store_true", help="say what would run, and why")
+    for module in VERBS:
+        # A stage folder may be absent in a cut-down installation.
+        if importlib.util.find_spec(module) is not None:
+            load(module).register(subparsers)
+    _register_trunk(subparsers)
+    return parser
+
+
+def _register_trunk(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    inspect = add_verb(
+        subparsers,
+        "inspect",
+        _inspect,
+        summary="say what a dataset file holds",
+        example="espalier inspect data.jsonl",
+    )
+    inspect.add_argument("file", metavar="FILE", help="a dataset file or folder")
+    inspect.add_argument("--format", default="auto", help="name the format instead of detecting it")
+    recipe = add_verb(
+        subparsers,
+        "recipe",
+        _recipe,
+        summary="explain or validate a recipe",
+        example="espalier recipe explain recipes/demo.yaml",
+    )
+    recipe.add_argument("action", choices=("explain", "validate"))
+    add_recipe_options(recipe, positional=True)
+    add_verb(
+        subparsers,
+        "doctor",
+        _doctor,
+        summary="say what is installed, what is missing, and what this machine has",
+        example="espalier doctor",
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.dry_run:
+        from espalier.explain import dry_run
+
+        recipe = recipe_of(args)
+        print(dry_run(recipe, run_folder(args, recipe), args.stage))
+        return 0
+    code = run_recipe_stages(args, args.stage)
+    recipe = recipe_of(args)
+    report = run_folder(args, recipe) / "report.html"
+    if report.is_file():
+        print(f"report: {report}")
+    return code
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from espalier.inspection import inspect_file
+
+    print(inspect_file(args.file, format=args.format))
+    return 0
+
+
+def _recipe(args: argparse.Namespace) -> int:
+    from espalier.explain import explain
+    from espalier.stages import planned
+
+    recipe = recipe_of(args)
+    if args.action == "validate":
+        print(f"{args.recipe}: valid; stages: {', '.join(planned(recipe)) or 'none'}")
+    else:
+        print(explain(recipe, run_folder(args, recipe)))
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from espalier.doctor import report
+
+    print(report())
+    return 0
+
+
+def entry() -> None:
+    """Console-script entry: exit with the code of `main`."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

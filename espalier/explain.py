@@ -1,0 +1,90 @@
+"""What a recipe will do, before it does it: every option with its meaning, and the step plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from espalier.errors import EspalierError
+from espalier.recipe import Recipe
+from espalier.run import planned_outcome
+from espalier.stages import NAMES, context_of, load, planned, runner_of, stage_named
+
+
+def explain(recipe: Recipe, run: Path) -> str:
+    """The resolved recipe, each field with its value and meaning, then the plan of its stages."""
+    lines = [f"# {recipe.shared.name}: resolved recipe (every default written out)"]
+    lines.extend(_describe(recipe.values, 0))
+    lines.append("")
+    lines.append("# plan")
+    lines.extend(_plan(recipe, run, planned(recipe)))
+    return "\n".join(lines)
+
+
+def dry_run(recipe: Recipe, run: Path, names: list[str] | None) -> str:
+    """One line a stage: up to date, resume, changed (and what) or to run."""
+    wanted = [name for name in NAMES if name in (names or planned(recipe))]
+    return "\n".join(_plan(recipe, run, wanted))
+
+
+def _plan(recipe: Recipe, run: Path, names: list[str]) -> list[str]:
+    lines = []
+    for name in names:
+        stage = stage_named(name)
+        context = context_of(stage, recipe, run)
+        try:
+            outcome = planned_outcome(context, runner_of(stage))
+        except EspalierError as error:
+            # An input that an earlier stage will write is no mistake yet.
+            outcome = f"to run (waits for: {error.where or error.what})"
+        lines.append(f"{name:<12} {stage.purpose}: {outcome}")
+        module = load(stage.runner)
+        if hasattr(module, "plan"):
+            lines.extend(f"{'':<12}   {text}" for text in module.plan(context))
+    return lines
+
+
+def _describe(model: BaseModel, depth: int) -> list[str]:
+    lines = []
+    pad = "  " * depth
+    for name, info in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            lines.append(f"{pad}{name}:  # {info.description or ''}".rstrip(" #"))
+            lines.extend(_describe(value, depth + 1))
+        elif isinstance(value, list) and any(isinstance(item, BaseModel) for item in value):
+            lines.append(f"{pad}{name}:  # {info.description or ''}".rstrip(" #"))
+            for item in value:
+                inner = _describe(item, depth + 2)
+                lines.append(f"{pad}  - {inner[0].strip()}")
+                lines.extend(inner[1:])
+        else:
+            shown = _value(value)
+            note = info.description or ""
+            choices = _choices(info.annotation)
+            if choices:
+                note = f"{note} [{' | '.join(choices)}]".strip()
+            lines.append(f"{pad}{name}: {shown}" + (f"  # {note}" if note else ""))
+    return lines
+
+
+def _value(value: Any) -> str:
+    import yaml
+
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+    return text.removesuffix("\n").removesuffix("\n...").strip()
+
+
+def _choices(annotation: Any) -> list[str]:
+    from typing import Literal
+
+    if get_origin(annotation) is Literal:
+        return [str(choice) for choice in get_args(annotation)]
+    if get_origin(annotation) in (Union, UnionType):
+        return [choice for part in get_args(annotation) for choice in _choices(part)]
+    return []
