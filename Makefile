@@ -1,0 +1,72 @@
+# One target a stage; each line only calls the command line. `make help` lists them.
+RECIPE ?= recipes/demo.yaml
+RUN ?=
+SET ?=
+PYTHON ?= python3
+VENV ?= .venv
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
+OPTIONS := $(if $(RUN),--run $(RUN)) $(foreach pair,$(SET),--set $(pair))
+STAGE = $(BIN)/espalier run $(RECIPE) $(OPTIONS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo all curate base sft pairs reward ppo evaluate report test test-all check bench clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo "  variables: RECIPE=recipes/mine.yaml RUN=name SET='train.sft.epochs=2 seed=3'"
+
+$(STAMP):
+	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing the packages of constraints.txt into $(VENV) (once; some minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@rm -f $(VENV)/.installed-* && touch $@
+
+setup: $(STAMP) ## create .venv with the tested versions
+
+demo: setup ## the whole way on a tiny model, offline, ends in runs/demo/report.html
+	@$(BIN)/espalier run recipes/demo.yaml $(OPTIONS)
+
+all: setup ## every stage of RECIPE
+	@$(STAGE)
+
+curate: setup ## stage 1: seeds or raw data -> dataset
+	@$(STAGE) --stage curate
+
+base: setup ## the tiny base model, where the recipe asks for one
+	@$(STAGE) --stage base
+
+sft: setup ## stage 2a: supervised fine-tuning (with its base, where the recipe trains one)
+	@$(BIN)/espalier train sft --recipe $(RECIPE) $(OPTIONS)
+
+pairs: setup ## judged samples of the SFT model
+	@$(STAGE) --stage pairs
+
+reward: setup ## stage 2b: pairs and both reward models
+	@$(BIN)/espalier train reward --recipe $(RECIPE) $(OPTIONS)
+
+ppo: setup ## stage 2c: PPO or A2C
+	@$(STAGE) --stage ppo
+
+evaluate: setup ## stage 3: answers and scores of every model
+	@$(STAGE) --stage evaluate
+
+report: setup ## stage 4: the HTML page
+	@$(STAGE) --stage report
+
+test: setup ## the fast tests
+	@$(BIN)/python -m pytest -q
+
+test-all: setup ## everything: slow, multi-process, kill tests
+	@$(BIN)/python -m pytest -q -m "not gpu and not vllm"
+
+check: setup ## ruff and mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: setup ## the benchmarks; tables go to benchmarks/results/
+	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+clean: ## remove caches and build output (runs/ and .venv stay)
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
