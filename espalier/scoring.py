@@ -1,0 +1,194 @@
+"""Log-probabilities and reward scores of token sequences, in token-budget batches.
+
+Sequences are sorted by length and padded on the right. A causal model's real tokens never see
+what comes after them, so right padding needs no attention mask and changes no number; logits
+are made for real positions only, and a chunk at a time, so that a large vocabulary never costs
+batch × length × vocabulary at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from espalier.errors import InputError, require
+
+if TYPE_CHECKING:
+    import torch
+
+    FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+
+CHUNK_ELEMENTS = 16 * 1024 * 1024  # float32 logits held at once: 64 MiB
+
+
+def length_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
+    """Indices in batches of similar length; rows × longest ≤ `token_budget` (one row at least).
+
+    Longest first, so that a batch that does not fit in memory fails at once.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    start = 0
+    while start < len(order):
+        size = max(1, token_budget // max(lengths[order[start]], 1))
+        yield order[start : start + size]
+        start += size
+
+
+def pad_right(sequences: Sequence[Sequence[int]], pad: int, device: Any = None) -> torch.Tensor:
+    """(rows, longest) int64 ids, padded on the right."""
+    import torch
+
+    longest = max(map(len, sequences))
+    table = np.full((len(sequences), longest), pad, dtype=np.int64)
+    for row, sequence in enumerate(sequences):
+        table[row, : len(sequence)] = sequence
+    return torch.from_numpy(table).to(device)
+
+
+@contextmanager
+def selected_logits(model: Any, select: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """While active, the model's head sees `select(hidden)` instead of all hidden states.
+
+    `select` maps (rows, length, d) to (..., d). Going through a hook on the head keeps whatever
+    the model does around it (logit scaling, soft-capping, wrappers such as DDP or PEFT).
+    """
+    head = model.get_output_embeddings()
+    if head is None:
+        raise InputError(f"{type(model).__name__} has no language-model head to score with.")
+    handle = head.register_forward_pre_hook(lambda _module, args: (select(args[0]), *args[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def token_logprobs(
+    model: Any, sequences: Sequence[Sequence[int]], *, token_budget: int = 8192
+) -> list[FloatArray]:
+    """Natural-log probabilities of tokens 1.. of each sequence (length n gives n − 1 numbers).
+
+    The result does not depend on which sequences are scored together (to 1e-5 in float32).
+    Raises InputError for an empty sequence.
+    """
+    torch = require("torch", extra="evaluate", feature="Scoring with a model")
+    _check(sequences)
+    results: list[FloatArray] = [np.zeros(0, dtype=np.float32)] * len(sequences)
+    lengths = [len(s) for s in sequences]
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for batch in length_batches(lengths, token_budget):
+            if lengths[batch[0]] < 2:
+                continue
+            flat = _batch_logprobs(model, [sequences[i] for i in batch])
+            ends = np.cumsum([lengths[i] - 1 for i in batch])
+            for index, part in zip(batch, np.split(flat, ends[:-1]), strict=True):
+                results[index] = part
+    model.train(was_training)
+    return results
+
+
+def _batch_logprobs(model: Any, sequences: Sequence[Sequence[int]]) -> FloatArray:
+    """Log-probs of all tokens after the first, row after row, flat."""
+    import torch
+
+    ids = pad_right(sequences, 0, model.device)
+    lengths = torch.tensor([len(s) for s in sequences], device=ids.device)
+    real = torch.arange(1, ids.shape[1], device=ids.device) < lengths[:, None]
+    targets = ids[:, 1:][real]
+    vocabulary = int(model.get_output_embeddings().weight.shape[0])
+    chunk = max(1, CHUNK_ELEMENTS // vocabulary)
+    if len(targets) <= chunk:
+        logits = _positions(model, ids, lambda hidden: hidden[:, :-1][real][None])
+        return _gather(logits[0], targets).cpu().numpy()
+    kept: list[torch.Tensor] = []
+
+    def keep(hidden: torch.Tensor) -> torch.Tensor:
+        kept.append(hidden[:, :-1][real])
+        return kept[0][None, :1]
+
+    probe = _positions(model, ids, keep)[0]
+    head = model.get_output_embeddings()
+    hidden = kept[0]
+    if not torch.equal(head(hidden[:1]), probe):
+        # The model does something after its head (soft-capping, scaling): let it do so,
+        # on fewer sequences at a time.
+        if len(sequences) > 1:
+            half = len(sequences) // 2
+            parts = [_batch_logprobs(model, sequences[:half])]
+            parts.append(_batch_logprobs(model, sequences[half:]))
+            return np.concatenate(parts)
+        logits = _positions(model, ids, lambda hidden: hidden[:, :-1][real][None])
+        return _gather(logits[0], targets).cpu().numpy()
+    pieces = [
+        _gather(head(part), wanted)
+        for part, wanted in zip(
+            torch.split(hidden, chunk), torch.split(targets, chunk), strict=True
+        )
+    ]
+    return torch.cat(pieces).cpu().numpy()
+
+
+def _positions(
+    model: Any, ids: torch.Tensor, select: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    with selected_logits(model, select):
+        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
+    return logits
+
+
+def _gather(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """log softmax(logits)[target] in float32: (n, V), (n) -> (n)."""
+    logits = logits.float()
+    return logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def sequence_scores(model: Any, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Scores (rows,) float32 of right-padded `ids` (rows, length), pooled at token length − 1.
+
+    Differentiable. For causal backbones with a linear `score` head the head is applied to the
+    last real position only; other classifiers get a mask and pool their own way.
+    """
+    import torch
+
+    head = getattr(model, "score", None)
+    if head is None:
+        mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+        scores: torch.Tensor = model(input_ids=ids, attention_mask=mask.long()).logits[:, 0]
+        return scores.float()
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    rows = torch.arange(len(ids), device=ids.device)
+    pooled: torch.Tensor = head(hidden[rows, lengths - 1])[:, 0]
+    return pooled.float()
+
+
+def reward_scores(
+    model: Any, tokenizer: Any, sequences: Sequence[Sequence[int]], *, token_budget: int = 8192
+) -> list[float]:
+    """The reward of each sequence of ids, pooled at its last token, whatever the padding side.
+
+    Raises InputError for an empty sequence.
+    """
+    torch = require("torch", extra="evaluate", feature="Scoring with a reward model")
+    _check(sequences)
+    results = [0.0] * len(sequences)
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for batch in length_batches([len(s) for s in sequences], token_budget):
+            rows = [sequences[i] for i in batch]
+            ids = pad_right(rows, tokenizer.pad_token_id, model.device)
+            lengths = torch.tensor([len(row) for row in rows], device=ids.device)
+            for index, score in zip(batch, sequence_scores(model, ids, lengths), strict=True):
+                results[index] = float(score)
+    model.train(was_training)
+    return results
+
+
+def _check(sequences: Sequence[Sequence[int]]) -> None:
+    for index, sequence in enumerate(sequences):
+        if not len(sequence):
+            raise InputError("A sequence to score has no token.", where=f"sequence {index + 1}")
