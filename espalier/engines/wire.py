@@ -1,0 +1,177 @@
+"""What goes over the wire to an OpenAI-compatible API: options, addresses, answers, refusals."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import ipaddress
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from espalier.engines.base import Completion, FinishReason, Sampling, Usage
+from espalier.errors import UsageError
+
+OFFICIAL_HOST = "api.openai.com"
+# An OpenAI server takes no more stop strings than this; further ones are applied here.
+MAX_STOPS = 4
+_REASONS: dict[str, FinishReason] = {"length": "length", "content_filter": "error"}
+
+
+class ApiOptions(BaseModel):
+    """What `options` of an `openai` engine may hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    backoff_seconds: float = Field(0.5, gt=0, description="First wait before trying again.")
+    rate_limit_seconds: float = Field(
+        900.0, gt=0, description="How long a rate limit (429) may last with no answer at all."
+    )
+    max_tokens_field: str | None = Field(
+        None, description="Name of the length limit in a request (default: by the server)."
+    )
+    omit: list[str] = Field(
+        default_factory=list, description="Request fields that the server refuses, e.g. seed."
+    )
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict, description="Further fields of each request."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why one attempt failed.
+
+    `kind`: try again, a rate limit (429), a refusal of this prompt alone, or the end of the job.
+    `wait` is what the server asked for, in seconds.
+    """
+
+    text: str
+    kind: Literal["retry", "rate", "prompt", "fatal"]
+    wait: float | None = None
+    hint: str | None = None
+
+
+def request_seed(engine_seed: int, sampling_seed: int, sample: int) -> int:
+    """The seed sent with a request: 31 bits of SHA-256 over the three numbers."""
+    text = f"{engine_seed}:{sampling_seed}:{sample}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def read_answer(
+    content: bytes, sampling: Sampling, clean: Callable[[str], str]
+) -> Completion | Problem:
+    """The completion in a response's body, or why there is none."""
+    try:
+        value = json.loads(content)
+    except ValueError:
+        start = clean(content[:80].decode(errors="replace"))
+        return Problem(f"the answer is not valid JSON (it begins with {start!r})", "retry")
+    choices = value.get("choices") if isinstance(value, dict) else None
+    if not isinstance(choices, list) or not choices:
+        detail = value.get("error") if isinstance(value, dict) else None
+        said = f" ({clean(json.dumps(detail, ensure_ascii=False))})" if detail else ""
+        return Problem(f"the answer holds no choices{said}", "retry")
+    choice = choices[0]
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(message, dict):
+        return Problem("the answer's first choice holds no message", "retry")
+    reason = _REASONS.get(str(choice.get("finish_reason")), "stop")
+    text, reason = _cut(_text(message), sampling.stop[MAX_STOPS:], reason)
+    return Completion(text, reason, _usage(value.get("usage")))
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "".join(part for part in parts if isinstance(part, str))
+    # A refusal is an answer, and has a field of its own in newer servers.
+    return str(content or message.get("refusal") or "")
+
+
+def _cut(text: str, stops: Sequence[str], reason: FinishReason) -> tuple[str, FinishReason]:
+    """Apply the stop strings that a request had no room for."""
+    ends = [at for stop in stops if (at := text.find(stop)) >= 0]
+    return (text[: min(ends)], "stop") if ends else (text, reason)
+
+
+def _usage(value: Any) -> Usage:
+    if not isinstance(value, dict):
+        return Usage()
+    return Usage(int(value.get("prompt_tokens") or 0), int(value.get("completion_tokens") or 0))
+
+
+def server_message(error: Any) -> str:
+    """What the server said, from the usual places."""
+    body = error.body
+    if isinstance(body, dict) and isinstance(body.get("message"), str):
+        return str(body["message"])
+    return str(body or error.response.text or "no explanation")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks to wait (RFC 9110 10.2.3: a number or a date), or None."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        with contextlib.suppress(ValueError):
+            return max(float(headers.get(name, "")) * scale, 0.0)
+    with contextlib.suppress(ValueError, TypeError):
+        date = parsedate_to_datetime(headers.get("retry-after", ""))
+        return max(date.timestamp() - time.time(), 0.0)
+    return None
+
+
+def parse_options(options: Mapping[str, Any]) -> ApiOptions:
+    try:
+        return ApiOptions.model_validate(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"The option '{name}' of an openai engine is not right: {first['msg']}.",
+            expected=", ".join(ApiOptions.model_fields),
+        ) from error
+
+
+def host_of(base_url: str) -> str:
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(
+            f"The base_url '{public_url(base_url)}' is no address of an API.",
+            expected="http://… or https://…, for example http://localhost:8000/v1",
+        )
+    return parts.hostname
+
+
+def public_url(base_url: str) -> str:
+    """The address without user, password and query."""
+    parts = urlsplit(base_url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def read_key(variable: str) -> str:
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError(
+            f"The key in the environment variable {variable} holds characters that no key has.",
+            hint="export it again, without quotes or line breaks inside",
+        )
+    return key
+
+
+def is_local(host: str) -> bool:
+    """A server on this machine or network, which usually asks for no key."""
+    if "." not in host and ":" not in host:
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host.endswith((".local", ".internal", ".localhost"))
+    return address.is_loopback or address.is_private or address.is_unspecified
