@@ -1,0 +1,221 @@
+"""Options of the reward models and of PPO, as written below `train:` in a recipe."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+# What A2C is in PPO's terms; any other value beside `algorithm: a2c` is a contradiction.
+A2C: dict[str, Any] = {"epochs": 1, "clip": None, "value_clip": None, "dual_clip": None}
+
+
+class PairSource(BaseModel):
+    """A file of preference pairs and how much of it is used."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str = Field(description="File of pairs, or `<stage>/<file>` of this run.")
+    format: str = Field("auto", description="Dataset format; auto looks at the file.")
+    limit: int | None = Field(None, ge=1, description="Take this many pairs, drawn by the seed.")
+    weight: int = Field(1, ge=1, description="Times that each pair of the file is used an epoch.")
+    optional: bool = Field(False, description="Go on without this file where it does not exist.")
+
+
+class RewardConfig(BaseModel):
+    """A reward model: Bradley-Terry on preference pairs, scored at the last token."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pairs: list[PairSource] | None = Field(
+        None,
+        description="Files of pairs. Default: preferences.jsonl of curate and of pairs "
+        "(reward_eval: preferences_eval.jsonl).",
+    )
+    init: str | None = Field(
+        None,
+        description="Model to start from: a stage, a folder or a hub name. Default: sft "
+        "(reward_eval: base where the run trains one, so that the two differ more).",
+    )
+    template: str | None = Field(
+        None, description="Prompt template. Default: that of the model it starts from."
+    )
+    epochs: int = Field(1, ge=1, description="Passes over the pairs (repeats overfit quickly).")
+    minibatch: int = Field(32, ge=1, description="Pairs an optimizer step.")
+    token_budget: int = Field(8192, ge=16, description="Tokens a forward pass, with padding.")
+    max_length: int = Field(
+        1024, ge=2, description="Tokens of prompt and answer; longer prompts lose their start."
+    )
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
+    optimizer: Literal["muon", "adamw"] = Field(
+        "muon", description="muon on hidden matrices (7 x the rate) with adamw on the rest."
+    )
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay of matrices.")
+    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Share of steps that warm up.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    center_coefficient: float = Field(
+        1e-3, ge=0, description="Weight of the mean squared score, which keeps scores near zero."
+    )
+    margin: bool = Field(True, description="Use the pairs' margins where they have one.")
+    validation_fraction: float = Field(
+        0.05, gt=0, lt=1, description="Share of prompts held out to measure accuracy."
+    )
+    validation_limit: int = Field(1000, ge=1, description="At most this many held-out pairs.")
+    precision: Precision = Field(
+        "auto", description="fp32, bf16 (autocast), or auto: bf16 where the hardware has it."
+    )
+    eval_every: int = Field(100, ge=1, description="Optimizer steps between evaluations.")
+    checkpoint_every: int = Field(100, ge=1, description="Optimizer steps between checkpoints.")
+    seed: int | None = Field(None, description="Default: the recipe's seed (reward_eval: + 1000).")
+    arguments: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further fields of transformers' TrainingArguments; not those of batch "
+        "size, accumulation or data order.",
+    )
+
+
+class PPOConfig(BaseModel):
+    """PPO on a policy, with a reward model and/or rules as the reward; A2C as a special case."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    algorithm: Literal["ppo", "a2c"] = Field(
+        "ppo", description="a2c: one epoch, one minibatch, no clipping; the rest is the same."
+    )
+    prompts: str = Field("curate/prompts.jsonl", description="File of prompts to answer.")
+    prompts_format: str = Field("auto", description="Dataset format of the prompts.")
+    prompts_limit: int | None = Field(None, ge=1, description="Use only this many prompts.")
+    max_prompt_tokens: int = Field(512, ge=1, description="Longer prompts are left out, counted.")
+    init: str = Field("sft", description="The policy: a stage, a folder or a hub name.")
+    template: str | None = Field(None, description="Prompt template. Default: that of the policy.")
+    reward: str | None = Field("reward", description="Reward model: a stage, folder or hub name.")
+    rules: dict[str, float] = Field(
+        default_factory=dict,
+        description="Rewards computed by Python functions: `package.module:function` or "
+        "`file.py:function`, called with (example, answer), each with its weight.",
+    )
+
+    rollout_batch: int = Field(128, ge=1, description="Episodes (answers) an iteration.")
+    iterations: int = Field(30, ge=1, description="Rounds of sampling and updating.")
+    epochs: int = Field(2, ge=1, description="Passes over the episodes of an iteration.")
+    minibatch: int | None = Field(
+        None, ge=1, description="Episodes an optimizer step. Default: a quarter of the rollout."
+    )
+    token_budget: int = Field(8192, ge=16, description="Tokens a forward pass, with padding.")
+    critic_only_iterations: int = Field(
+        3, ge=0, description="First iterations in which only the critic learns."
+    )
+
+    learning_rate: float = Field(3e-4, gt=0, description="Of the policy, at the start.")
+    critic_learning_rate: float | None = Field(None, gt=0, description="Default: the policy's.")
+    final_learning_rate: float = Field(
+        0.2, ge=0, le=1, description="Share of the learning rates left at the last iteration."
+    )
+    adam_epsilon: float = Field(1e-5, gt=0, description="Epsilon of Adam.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+
+    temperature: float = Field(
+        1.0, gt=0, description="Of sampling; all logits are divided by it, in training as well."
+    )
+    max_new_tokens: int = Field(
+        32, ge=1, description="Tokens an answer may have, the end included."
+    )
+
+    kl_coefficient: float = Field(0.05, ge=0, description="Weight of the KL to the first policy.")
+    kl_mode: Literal["reward", "loss"] = Field(
+        "reward", description="KL as a per-token reward (k1) or as a term of the loss (k3)."
+    )
+    kl_target: float | None = Field(
+        None, gt=0, description="Adapt the coefficient to this KL (nats an episode)."
+    )
+    kl_horizon: float = Field(10_000, gt=0, description="Episodes over which it adapts.")
+    kl_limit: float | None = Field(
+        50.0,
+        gt=0,
+        description="Stop when the KL to the first policy exceeds this (nats an episode).",
+    )
+    update_kl_limit: float | None = Field(
+        None,
+        gt=0,
+        description="End an iteration's updates at this KL to its own samples (a token).",
+    )
+
+    gamma: float = Field(1.0, gt=0, le=1, description="Discount.")
+    gae_lambda: float = Field(0.95, ge=0, le=1, description="Lambda of the advantage estimates.")
+    clip: float | None = Field(0.2, gt=0, description="Range of the probability ratio.")
+    value_clip: float | None = Field(0.2, gt=0, description="Range of values around the old ones.")
+    dual_clip: float | None = Field(None, gt=1, description="Bound for negative advantages.")
+    importance_cap: float | None = Field(
+        None,
+        gt=0,
+        description="Weigh tokens by training over sampling probability, cut at this value.",
+    )
+    whiten_advantages: bool = Field(True, description="Advantages to mean 0 and variance 1.")
+    whiten_rewards: bool = Field(False, description="Scale rewards to variance 1, mean kept.")
+    entropy_coefficient: float = Field(0.0, ge=0, description="Weight of an entropy bonus.")
+    critic_init: Literal["reward", "zero"] = Field(
+        "reward", description="Critic from the reward model, or from the policy with a zero head."
+    )
+
+    normalise_scores: bool = Field(
+        True,
+        description="Subtract mean and divide by deviation of the scores of reference answers.",
+    )
+    score_clip: float | None = Field(4.0, gt=0, description="Scores are held within ± this.")
+    no_end_score: float | None = Field(
+        -3.0,
+        description="Score of an answer without an end token, instead of its own; such an answer "
+        "counts as ended. null: its own score, and the critic's value of what would follow.",
+    )
+    no_end_penalty: float = Field(0.0, ge=0, description="Subtracted where no_end_score is null.")
+
+    precision: Precision = Field(
+        "auto", description="fp32, bf16 (autocast), or auto: bf16 where the hardware has it."
+    )
+    seed: int | None = Field(None, description="Default: the recipe's seed.")
+    checkpoint_every: int = Field(5, ge=1, description="Iterations between checkpoints.")
+    sample_every: int = Field(5, ge=1, description="Iterations between sample answers.")
+    samples: int = Field(8, ge=0, description="Fixed prompts whose answers are written down.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a2c(cls, values: Any) -> Any:
+        """A2C is PPO with one epoch of one minibatch and no clip (Huang et al. 2022)."""
+        if not isinstance(values, dict) or values.get("algorithm") != "a2c":
+            return values
+        wanted = {**A2C, "minibatch": values.get("rollout_batch", 128)}
+        for name, value in wanted.items():
+            if name in values and values[name] not in (value, None):
+                raise ValueError(
+                    f"{name}: {values[name]} contradicts algorithm: a2c, which means "
+                    f"{name}: {'none' if value is None else value}; leave it out or use ppo"
+                )
+        return {**values, **wanted}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PPOConfig:
+        if self.minibatch is None:
+            self.minibatch = max(1, self.rollout_batch // 4)
+        if self.minibatch > self.rollout_batch:
+            raise ValueError(
+                f"minibatch ({self.minibatch}) is larger than rollout_batch ({self.rollout_batch})"
+            )
+        if self.reward is None and not self.rules:
+            raise ValueError("there is no reward: name a reward model (reward) or rules")
+        return self
+
+    @property
+    def minibatches(self) -> int:
+        """Optimizer steps an epoch."""
+        return -(-self.rollout_batch // (self.minibatch or self.rollout_batch))
+
+    @property
+    def optimizer_steps(self) -> tuple[int, int]:
+        """Planned optimizer steps of (policy, critic) without an early end."""
+        each = self.epochs * self.minibatches
+        return (
+            max(0, self.iterations - self.critic_only_iterations) * each,
+            self.iterations * each,
+        )
