@@ -1,0 +1,174 @@
+"""Options of the evaluation: the set, the models, the metrics, and how sure to be."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from espalier.engines.base import EngineSpec
+
+MetricName = Literal[
+    "exact_match",
+    "token_f1",
+    "rouge1",
+    "rouge2",
+    "rougeL",
+    "bleu",
+    "chrf",
+    "perplexity",
+    "reward",
+]
+ModelKind = Literal["stage", "path", "api", "predictions"]
+KINDS: tuple[ModelKind, ...] = ("stage", "path", "api", "predictions")
+
+
+class ModelConfig(BaseModel):
+    """One model to evaluate: exactly one of stage, path, api and predictions says where it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Short name, used for files and in tables (letters, digits, . _ -).",
+    )
+    label: str | None = Field(None, description="Name shown in the report (default: the name).")
+    stage: str | None = Field(
+        None, description="A training stage of this run whose model answers: base, sft or ppo."
+    )
+    path: str | None = Field(None, description="A model folder or hub name, run locally.")
+    api: EngineSpec | None = Field(None, description="An engine that answers, e.g. an API model.")
+    predictions: str | None = Field(
+        None, description="A file of answers made elsewhere (JSONL, JSON, CSV, Parquet)."
+    )
+    match: Literal["auto", "id", "prompt", "order"] = Field(
+        "auto",
+        description="How the rows of a predictions file find their prompts: by id, by prompt, or "
+        "by row order (only when named, or when the instructions agree row by row).",
+    )
+    field: str | None = Field(
+        None,
+        description="Field of a predictions file that holds the answer (default: the first of "
+        "response, prediction, output, completion, answer, text).",
+    )
+    template: str | None = Field(
+        None, description="Prompt template, where it is not the one saved beside the model."
+    )
+    few_shot: int = Field(
+        0,
+        ge=0,
+        le=32,
+        description="Solved examples shown before each prompt (for base models); taken from "
+        "`few_shot_from`, never from the set.",
+    )
+    notes: list[str] = Field(
+        default_factory=list, description="Sentences that the report shows with this model."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelConfig:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) if given else "none of them"
+            raise ValueError(
+                f"a model needs exactly one of {', '.join(KINDS)}; '{self.name}' has {found}"
+            )
+        if self.few_shot and self.predictions is not None:
+            raise ValueError(
+                f"few_shot has no effect on a predictions file; remove it from '{self.name}'"
+            )
+        return self
+
+    @property
+    def kind(self) -> ModelKind:
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+
+class EvalSampling(BaseModel):
+    """How the models answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    temperature: float = Field(0.0, ge=0, description="0 is greedy: the same answer every time.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling, where temperature > 0.")
+    max_tokens: int = Field(256, ge=1, description="Longest answer, in tokens of the model.")
+
+
+class HubMetricConfig(BaseModel):
+    """A Hugging Face `evaluate` module as one more column."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str = Field(description="Local folder or script of the module (or a hub name).")
+    key: str | None = Field(
+        None, description="Key of the module's result to take (default: its only number)."
+    )
+    name: str | None = Field(None, description="Name of the column (default: that of the module).")
+    higher_is_better: bool = Field(True, description="Whether more is better.")
+    options: dict[str, str | int | float | bool | None] = Field(
+        default_factory=dict, description="Keyword arguments for the module's `compute`."
+    )
+
+
+class EvaluateConfig(BaseModel):
+    """Answers and scores of every model on a held-out set."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    set: str = Field(
+        "curate/eval.jsonl", description="The held-out set: a file in any dataset format."
+    )
+    name: str | None = Field(None, description="Name of the set in the report (default: its file).")
+    format: str = Field("auto", description="Dataset format of the set, where detection errs.")
+    limit: int | None = Field(None, ge=1, description="Only the first rows of the set.")
+    models: list[ModelConfig] = Field(
+        min_length=1, description="The models to compare, in the order of the report."
+    )
+    baseline: str | None = Field(
+        None, description="Model that the others are compared with (default: the first)."
+    )
+    metrics: list[MetricName] | None = Field(
+        None, description="Which metrics (default: all that apply to the set and the models)."
+    )
+    hub_metrics: list[HubMetricConfig] = Field(
+        default_factory=list, description="Hugging Face `evaluate` modules as further columns."
+    )
+    reward_model: str | None = Field(
+        None,
+        description="Reward model that scores the answers: a stage of this run (reward_eval) or "
+        "a folder. Never the one that PPO was trained against.",
+    )
+    allow_training_reward: bool = Field(
+        False, description="Score with PPO's own reward model all the same (labelled as such)."
+    )
+    perplexity_corpus: str | None = Field(
+        None, description="Texts for one more perplexity column: .txt, or rows with a text field."
+    )
+    few_shot_from: str = Field(
+        "curate/train.jsonl", description="Where the examples for `few_shot` come from."
+    )
+    sampling: EvalSampling = Field(
+        default_factory=EvalSampling, description="How the models answer."
+    )
+    batch: int = Field(
+        64, ge=1, description="Answers made and stored at a time; a kill loses at most these."
+    )
+    token_budget: int = Field(8192, ge=64, description="Tokens a forward pass when scoring.")
+    resamples: int = Field(2000, ge=100, description="Bootstrap resamples for the intervals.")
+    permutations: int = Field(
+        10000, ge=100, description="Random exchanges for the p-value of a difference."
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the intervals.")
+    seed: int | None = Field(None, description="Seed of the evaluation (default: the run's).")
+
+    @model_validator(mode="after")
+    def _names(self) -> EvaluateConfig:
+        names = [model.name for model in self.models]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two models are called '{twice[0]}'; each needs a name of its own")
+        if self.baseline is not None and self.baseline not in names:
+            raise ValueError(
+                f"the baseline '{self.baseline}' is none of the models ({', '.join(names)})"
+            )
+        return self
