@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Precision = Literal["auto", "fp32", "bf16"]
+from espalier.train.config_parts import Optimisation, Strict
 
 # What A2C is in PPO's terms; any other value beside `algorithm: a2c` is a contradiction.
 A2C: dict[str, Any] = {"epochs": 1, "clip": None, "value_clip": None, "dual_clip": None}
 
 
-class PairSource(BaseModel):
+class PairSource(Strict):
     """A file of preference pairs and how much of it is used."""
-
-    model_config = ConfigDict(extra="forbid")
 
     path: str = Field(description="File of pairs, or `<stage>/<file>` of this run.")
     format: str = Field("auto", description="Dataset format; auto looks at the file.")
@@ -24,62 +22,51 @@ class PairSource(BaseModel):
     optional: bool = Field(False, description="Go on without this file where it does not exist.")
 
 
-class RewardConfig(BaseModel):
+class RewardConfig(Optimisation):
     """A reward model: Bradley-Terry on preference pairs, scored at the last token."""
-
-    model_config = ConfigDict(extra="forbid")
 
     pairs: list[PairSource] | None = Field(
         None,
-        description="Files of pairs. Default: preferences.jsonl of curate and of pairs "
-        "(reward_eval: preferences_eval.jsonl).",
+        description="Files of pairs, each a path or {path, limit, weight, optional}. Default: "
+        "preferences.jsonl of curate and of pairs (reward_eval: preferences_eval.jsonl).",
     )
-    init: str | None = Field(
+    model: str | None = Field(
         None,
         description="Model to start from: a stage, a folder or a hub name. Default: sft "
         "(reward_eval: base where the run trains one, so that the two differ more).",
     )
     template: str | None = Field(
-        None, description="Prompt template. Default: that of the model it starts from."
+        None, description="Prompt template; by default that of the policy (the sft model's)."
     )
-    epochs: int = Field(1, ge=1, description="Passes over the pairs (repeats overfit quickly).")
-    minibatch: int = Field(32, ge=1, description="Pairs an optimizer step.")
-    token_budget: int = Field(8192, ge=16, description="Tokens a forward pass, with padding.")
-    max_length: int = Field(
-        1024, ge=2, description="Tokens of prompt and answer; longer prompts lose their start."
+    max_length: int = Field(512, ge=8, description="Longest prompt with answer, in tokens.")
+    over_long: Literal["truncate", "drop", "stop"] = Field(
+        "truncate", description="Longer ones: cut from the side of the prompt, drop, or stop."
     )
-    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
-    optimizer: Literal["muon", "adamw"] = Field(
-        "muon", description="muon on hidden matrices (7 x the rate) with adamw on the rest."
-    )
-    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay of matrices.")
-    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Share of steps that warm up.")
-    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     center_coefficient: float = Field(
         1e-3, ge=0, description="Weight of the mean squared score, which keeps scores near zero."
     )
     margin: bool = Field(True, description="Use the pairs' margins where they have one.")
     validation_fraction: float = Field(
-        0.05, gt=0, lt=1, description="Share of prompts held out to measure accuracy."
+        0.05, gt=0, lt=1, description="Share of prompts held out to measure the accuracy."
     )
-    validation_limit: int = Field(1000, ge=1, description="At most this many held-out pairs.")
-    precision: Precision = Field(
-        "auto", description="fp32, bf16 (autocast), or auto: bf16 where the hardware has it."
-    )
-    eval_every: int = Field(100, ge=1, description="Optimizer steps between evaluations.")
-    checkpoint_every: int = Field(100, ge=1, description="Optimizer steps between checkpoints.")
-    seed: int | None = Field(None, description="Default: the recipe's seed (reward_eval: + 1000).")
-    arguments: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Further fields of transformers' TrainingArguments; not those of batch "
-        "size, accumulation or data order.",
-    )
+    validation_limit: int = Field(1000, ge=1, description="Pairs held out, at most.")
+    validate_every: int = Field(100, ge=1, description="Steps between validations.")
+    # One pass: repeats overfit quickly. The rate is that of a tiny model.
+    learning_rate: float = Field(1e-3, gt=0, description="Highest learning rate.")
+    optimizer: Literal["adamw", "muon"] = Field("muon", description="adamw or muon.")
+    warmup: float = Field(0.05, ge=0, lt=1, description="Warm-up, as a fraction of all steps.")
+    minibatch: int = Field(32, ge=1, description="Pairs an optimizer step.")
+
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _paths(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        return [{"path": item} if isinstance(item, str) else item for item in value]
 
 
-class PPOConfig(BaseModel):
+class PPOConfig(Strict):
     """PPO on a policy, with a reward model and/or rules as the reward; A2C as a special case."""
-
-    model_config = ConfigDict(extra="forbid")
 
     algorithm: Literal["ppo", "a2c"] = Field(
         "ppo", description="a2c: one epoch, one minibatch, no clipping; the rest is the same."
@@ -88,7 +75,7 @@ class PPOConfig(BaseModel):
     prompts_format: str = Field("auto", description="Dataset format of the prompts.")
     prompts_limit: int | None = Field(None, ge=1, description="Use only this many prompts.")
     max_prompt_tokens: int = Field(512, ge=1, description="Longer prompts are left out, counted.")
-    init: str = Field("sft", description="The policy: a stage, a folder or a hub name.")
+    model: str = Field("sft", description="The policy: a stage, a folder or a hub name.")
     template: str | None = Field(None, description="Prompt template. Default: that of the policy.")
     reward: str | None = Field("reward", description="Reward model: a stage, folder or hub name.")
     rules: dict[str, float] = Field(
@@ -171,8 +158,8 @@ class PPOConfig(BaseModel):
     )
     no_end_penalty: float = Field(0.0, ge=0, description="Subtracted where no_end_score is null.")
 
-    precision: Precision = Field(
-        "auto", description="fp32, bf16 (autocast), or auto: bf16 where the hardware has it."
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="fp32, bf16 (autocast), or auto: bf16 where the device is fast at it."
     )
     seed: int | None = Field(None, description="Default: the recipe's seed.")
     checkpoint_every: int = Field(5, ge=1, description="Iterations between checkpoints.")
