@@ -1,0 +1,119 @@
+"""Script-aware words, lengths, n-grams: English and Chinese alike.
+
+Every filter, duplicate search and overlap score counts with these functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Sequence
+
+# Scripts written without spaces: each character (with its marks) is a word of its own.
+_SINGLE = (
+    r"\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    r"\U00020000-\U000323af"  # Han with its extensions
+    r"\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"  # kana
+    r"\u0e01-\u0e30\u0e32-\u0e33\u0e40-\u0e46\u0e50-\u0e59"  # Thai
+    r"\u0e81-\u0eb0\u0eb2-\u0eb3\u0ebd-\u0ec6\u0ed0-\u0edf"  # Lao
+    r"\u1000-\u102a\u103f-\u1055\u1780-\u17b3\u17e0-\u17e9"  # Myanmar, Khmer
+)
+# Marks follow their letter. `\w` has no combining marks, so they are named.
+_MARK = (
+    r"\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc"
+    r"\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0981-\u0983\u09bc-\u09cd\u0a3c-\u0a4d\u0b82-\u0bcd"
+    r"\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ecd"
+    r"\u102b-\u103e\u1056-\u1059\u17b4-\u17d3\u3099\u309a\ufe20-\ufe2f"
+)
+_TOKEN = re.compile(rf"[{_SINGLE}][{_MARK}]*|(?:[^\W_{_SINGLE}][{_MARK}]*)+")
+_ASCII_TOKEN = re.compile(r"[a-z0-9]+")
+_CJK = re.compile(rf"[{_SINGLE}]")
+_COUNTS = {
+    "zh": re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]"),
+    "ja": re.compile(r"[\u3041-\u3096\u30a1-\u30fa]"),
+    "ko": re.compile(r"[\uac00-\ud7af\u1100-\u11ff\u3131-\u318e]"),
+    "th": re.compile(r"[\u0e01-\u0e5b]"),
+    "en": re.compile(r"[A-Za-z\u00c0-\u024f]+"),
+}
+_PUNCTUATION = re.compile(
+    r"(?<!\d)[.,:]|[.,:](?!\d)|[!\"'(;?\[\]{}_`\\)\u00a1\u00ab\u00b7\u00bb\u00bf]"
+    r"|[\u2010-\u2027\u2030-\u205e\u3001-\u3003\u3008-\u3011\u3014-\u301f\u3030]"
+)
+_LETTER = re.compile(r"[^\W\d_]")
+
+
+def tokens(text: str) -> list[str]:
+    """Lower-case words; each character of a script without spaces is one word.
+
+    For ASCII text these are the default tokens of `rouge_score` (runs of letters and digits).
+    Full-width forms are folded first (NFKC), so that `ＡＢＣ１` is `abc1`.
+    """
+    if text.isascii():
+        return _ASCII_TOKEN.findall(text.lower())
+    return _TOKEN.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def length(text: str) -> int:
+    """Number of words by the rule of `tokens`; punctuation does not count."""
+    return len(tokens(text))
+
+
+def ngrams(items: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    """The n-grams of a sequence, in order, with repeats; empty when it is shorter than n."""
+    return [tuple(items[start : start + n]) for start in range(len(items) - n + 1)]
+
+
+def shingles(text: str, n: int = 5) -> frozenset[int]:
+    """64-bit hashes of the word n-grams of `text`, the same in every process.
+
+    A text of fewer than n words gives the one shingle of all its words; one without words gives
+    none.
+    """
+    words = tokens(text)
+    if not words:
+        return frozenset()
+    parts = ["\x1f".join(words[i : i + n]) for i in range(max(1, len(words) - n + 1))]
+    return frozenset(stable_hash(part) for part in parts)
+
+
+def stable_hash(text: str) -> int:
+    """A 64-bit hash of a text, the same in every process and on every machine."""
+    data = text.encode("utf-8", errors="surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def normalise(text: str) -> str:
+    """The key for "equal prompts": width, case, spacing and punctuation do not count.
+
+    Signs that carry meaning stay (`12 + 3` is not `12 - 3`, `3.5` is not `35`, `C#` is not `C`).
+    A text of punctuation alone is its own key.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(_PUNCTUATION.sub(" ", folded).split()) or " ".join(folded.split())
+
+
+def language(text: str) -> str:
+    """`en`, `zh`, `ja`, `ko`, `th` or `other`, by the script that most words are written in.
+
+    `en` stands for Latin script. Han characters beside kana are Japanese. A text without
+    letters is `other`.
+    """
+    counts = {name: len(pattern.findall(text)) for name, pattern in _COUNTS.items()}
+    if counts["ja"]:
+        # Japanese mixes both; a stray kana in a Chinese text does not make it Japanese.
+        counts["ja"], counts["zh"] = (
+            (counts["ja"] + counts["zh"], 0)
+            if counts["ja"] * 4 >= counts["zh"]
+            else (0, counts["zh"])
+        )
+    known = sum(counts.values())
+    letters = len(_LETTER.findall(_COUNTS["en"].sub("", text)))
+    foreign = letters - (known - counts["en"])
+    best = max(counts, key=lambda name: counts[name])
+    return best if counts[best] and counts[best] >= foreign else "other"
+
+
+def is_cjk(char: str) -> bool:
+    """Whether a character is a word of its own (Han, kana, Thai and other unspaced scripts)."""
+    return _CJK.match(char) is not None
