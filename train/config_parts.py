@@ -1,0 +1,129 @@
+"""Options that several kinds of training share."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+# Fields of transformers.TrainingArguments that decide batch size, accumulation, data order or
+# the run folder: these have words of our own.
+REFUSED_ARGUMENTS = {
+    "per_device_train_batch_size": "minibatch (examples an optimizer step)",
+    "per_device_eval_batch_size": "token_budget (tokens a forward pass)",
+    "per_gpu_train_batch_size": "minibatch (examples an optimizer step)",
+    "train_batch_size": "minibatch (examples an optimizer step)",
+    "eval_batch_size": "token_budget (tokens a forward pass)",
+    "auto_find_batch_size": "token_budget (tokens a forward pass)",
+    "gradient_accumulation_steps": "token_budget (accumulation follows from it)",
+    "eval_accumulation_steps": "token_budget (tokens a forward pass)",
+    "group_by_length": "minibatch and token_budget (rows are bucketed by length already)",
+    "length_column_name": "token_budget",
+    "train_sampling_strategy": "seed (it fixes the order of the rows)",
+    "dataloader_drop_last": "minibatch",
+    "dataloader_num_workers": "nothing: rows are in memory",
+    "ignore_data_skip": "nothing: a resumed run goes on with the next minibatch",
+    "data_seed": "seed",
+    "seed": "seed",
+    "output_dir": "the run folder (RUN=, --run)",
+    "resume_from_checkpoint": "nothing: an unfinished stage goes on by itself",
+    "num_train_epochs": "epochs",
+    "max_steps": "epochs or steps",
+    "learning_rate": "learning_rate",
+    "weight_decay": "weight_decay",
+    "max_grad_norm": "max_grad_norm",
+    "lr_scheduler_type": "schedule",
+    "warmup_steps": "warmup",
+    "warmup_ratio": "warmup",
+    "optim": "optimizer",
+    "bf16": "precision",
+    "fp16": "precision",
+    "save_strategy": "checkpoint_every",
+    "save_steps": "checkpoint_every",
+    "save_total_limit": "checkpoint_every",
+    "logging_steps": "log_every",
+    "logging_strategy": "log_every",
+    "eval_steps": "validation.every",
+    "eval_strategy": "validation.every",
+    "load_best_model_at_end": "validation.keep_best",
+    "report_to": "nothing: metrics.jsonl and TensorBoard are written always",
+}
+
+
+class Strict(BaseModel):
+    """Options in which an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Optimisation(Strict):
+    """How a model is trained, whatever it is trained on."""
+
+    epochs: float = Field(1.0, gt=0, description="Passes over the data.")
+    minibatch: int = Field(32, ge=1, description="Examples an optimizer step.")
+    token_budget: int = Field(
+        8192, ge=1, description="Tokens a forward pass, padding included; accumulation follows."
+    )
+    learning_rate: float = Field(1e-4, gt=0, description="Highest learning rate.")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw",
+        description="adamw, or muon on hidden matrices (at muon_ratio × the rate) with adamw "
+        "on the rest.",
+    )
+    muon_ratio: float = Field(7.0, gt=0, description="Muon's rate as a multiple of learning_rate.")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="Course of the learning rate after the warm-up."
+    )
+    warmup: float = Field(0.03, ge=0, lt=1, description="Warm-up, as a fraction of all steps.")
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled decay of matrices.")
+    max_grad_norm: float = Field(1.0, ge=0, description="Gradient clipping; 0 switches it off.")
+    precision: Precision = Field(
+        "auto",
+        description="fp32, bf16 or fp16 autocast; auto takes bf16 where the device is fast at it.",
+    )
+    checkpoint_every: int = Field(
+        100, ge=1, description="Steps between checkpoints (the last two are kept)."
+    )
+    log_every: int = Field(10, ge=1, description="Steps between lines of metrics.jsonl.")
+    seed: int | None = Field(None, description="Seed of this stage; the recipe's by default.")
+    trainer_arguments: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Other fields of transformers.TrainingArguments, passed on as they are.",
+    )
+
+    @field_validator("trainer_arguments")
+    @classmethod
+    def _no_batch_words(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if name in REFUSED_ARGUMENTS:
+                raise ValueError(f"'{name}' is not taken here; use {REFUSED_ARGUMENTS[name]}")
+        return value
+
+
+class LoraConfig(Strict):
+    """Low-rank adapters (Hu et al. 2021), merged into the weights at the end."""
+
+    r: int = Field(16, ge=1, description="Rank.")
+    alpha: float = Field(32.0, gt=0, description="Scale; the update is multiplied by alpha / r.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the adapter.")
+    targets: list[str] | str = Field(
+        "all-linear", description="Names of the layers that get one, or all-linear."
+    )
+
+
+class Validation(Strict):
+    """Loss on rows that are not trained on."""
+
+    fraction: float = Field(
+        0.0, ge=0, lt=1, description="Part of the training rows set aside (0: none)."
+    )
+    data: str | None = Field(None, description="A dataset file instead of a fraction.")
+    every: int = Field(100, ge=1, description="Steps between validations.")
+    keep_best: bool = Field(
+        False, description="End with the weights of the lowest validation loss."
+    )
+    patience: int | None = Field(
+        None, ge=1, description="Stop after so many validations without a lower loss."
+    )
