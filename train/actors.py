@@ -1,0 +1,157 @@
+"""The two networks of PPO: what a policy and a critic say about the same response tokens.
+
+Episodes (prompt and response, token ids) are padded on the right: in a causal model no real token
+sees what follows it, so positions are those of the unpadded text and no mask is needed. Results
+are flat: one number a response token, episodes in the order given. The state of a token is the
+position before it, from which the policy chose it and at which the critic judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from espalier.scoring import pad_right, selected_logits
+from espalier.train.policy_math import token_entropy, token_logprobs
+
+PLAIN_ATTENTION_TOKENS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A prompt and the policy's answer to it, as token ids.
+
+    `response` ends with the stop token when `ended`; `rollout_logprobs` are those that the
+    sampler reported, one a response token (empty if it gave none).
+    """
+
+    prompt: tuple[int, ...]
+    response: tuple[int, ...]
+    ended: bool
+    rollout_logprobs: tuple[float, ...] = ()
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return self.prompt + self.response
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.response)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Padded episodes: `ids` [B, L]; `states` [n] flat positions in B*L; `tokens` [n]; `ends` [B].
+
+    n is the number of response tokens. `ends` are the flat positions after the last action.
+    """
+
+    ids: Tensor
+    states: Tensor
+    tokens: Tensor
+    ends: Tensor
+
+
+def collate(episodes: Sequence[Episode], pad: int, device: Any = None) -> Batch:
+    """Make the tensors of a forward pass."""
+    ids = pad_right([e.ids for e in episodes], pad, device)
+    width = ids.shape[1]
+    states = [
+        row * width + len(e.prompt) - 1 + i
+        for row, e in enumerate(episodes)
+        for i in range(len(e.response))
+    ]
+    tokens = [token for e in episodes for token in e.response]
+    ends = [row * width + len(e) - 1 for row, e in enumerate(episodes)]
+    return Batch(
+        ids,
+        torch.tensor(states, device=device),
+        torch.tensor(tokens, device=device),
+        torch.tensor(ends, device=device),
+    )
+
+
+class Policy(nn.Module):
+    """A causal language model, giving log-probabilities and entropies of response tokens."""
+
+    def __init__(self, model: Any, temperature: float) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = temperature
+
+    def forward(
+        self, ids: Tensor, states: Tensor, tokens: Tensor, entropy_gradient: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities [n] and entropies [n] in float32, both tempered.
+
+        Logits are made at `states` only, which for short answers is most of the saving.
+        """
+
+        def select(hidden: Tensor) -> Tensor:
+            return hidden.reshape(-1, hidden.shape[-1]).index_select(0, states)[None]
+
+        with selected_logits(self.model, select):
+            logits = self.model(input_ids=ids, use_cache=False).logits[0].float()
+        logprobs = token_logprobs(logits, tokens, self.temperature)
+        with nullcontext() if entropy_gradient else torch.no_grad():
+            entropies = token_entropy(logits, self.temperature)
+        return logprobs, entropies
+
+
+class Critic(nn.Module):
+    """A causal backbone with a linear head of one output: the value of each state."""
+
+    def __init__(self, model: Any, *, mean: float = 0.0, deviation: float = 1.0) -> None:
+        super().__init__()
+        self.model = model
+        self.mean = mean
+        self.deviation = deviation
+
+    def forward(self, ids: Tensor, states: Tensor) -> Tensor:
+        """Values [n] in float32 at flat positions `states`; the head itself never in bf16.
+
+        They are standardised as the scores are: a critic copied from the reward model begins
+        as a forecast of the very score that the episode will get.
+        """
+        hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        chosen = hidden.reshape(-1, hidden.shape[-1]).index_select(0, states)
+        with torch.autocast(ids.device.type, enabled=False):
+            values: Tensor = self.model.score(chosen.float())[:, 0]
+        return (values - self.mean) / self.deviation
+
+
+def zero_head(model: Any) -> Any:
+    """Set the head of a value model to zero: every state is worth 0 until it learns."""
+    with torch.no_grad():
+        model.score.weight.zero_()
+    return model
+
+
+def fast_attention(model: Any, autocast: torch.dtype | None, longest: int) -> Any:
+    """Choose plain attention where it is the faster one: bf16 on a CPU, short sequences.
+
+    The backward pass of torch's fused attention in bf16 on a CPU takes four times as long as in
+    float32; for 512 tokens and less, plain matrix products beat both.
+    """
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if on_cpu and autocast is torch.bfloat16 and longest <= PLAIN_ATTENTION_TOKENS:
+        model.set_attn_implementation("eager")
+    return model
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """Set every dropout probability to zero and use eval mode, also while training.
+
+    A ratio of new to old probabilities means nothing if both come from different random masks.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+    return model.eval()

@@ -1,0 +1,245 @@
+"""One iteration's experience: which prompts come next, what the policy answers, its scores."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from espalier.decoding import decode, row_seed
+from espalier.encoding import encode_example, encode_prompts
+from espalier.errors import InputError, StageError, UsageError
+from espalier.records import Example
+from espalier.scoring import reward_scores
+from espalier.templates import Template
+from espalier.train.actors import Episode
+
+Rule = Callable[[Example, str], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt of the pool with its token ids."""
+
+    example: Example
+    ids: tuple[int, ...]
+
+
+def prompt_pool(
+    examples: Sequence[Example], tokenizer: Any, template: Template, max_tokens: int
+) -> tuple[list[Prompt], int]:
+    """Encode the prompts; returns those of at most `max_tokens` and how many were longer.
+
+    Raises StageError when none is left.
+    """
+    encoded = encode_prompts(tokenizer, template, [(e.prompt_messages, e.meta) for e in examples])
+    pool = [
+        Prompt(example, tuple(ids))
+        for example, ids in zip(examples, encoded, strict=True)
+        if 0 < len(ids) <= max_tokens
+    ]
+    if not pool:
+        raise StageError(
+            f"None of {len(examples):,} prompts can be used.",
+            expected=f"prompts of at most {max_tokens} tokens (max_prompt_tokens)",
+            hint="raise max_prompt_tokens, or look at the file with `espalier inspect FILE`",
+        )
+    return pool, len(examples) - len(pool)
+
+
+def prompts_at(pool: Sequence[Prompt], cursor: int, count: int, seed: int) -> list[Prompt]:
+    """`count` prompts from position `cursor` of an endless series of shuffled passes.
+
+    Every pass over the pool has its own order, a pure function of (seed, pass).
+    """
+    chosen: list[Prompt] = []
+    while len(chosen) < count:
+        number, offset = divmod(cursor + len(chosen), len(pool))
+        order = list(range(len(pool)))
+        random.Random(f"{seed}:prompts:{number}").shuffle(order)
+        chosen += [pool[i] for i in order[offset : offset + count - len(chosen)]]
+    return chosen
+
+
+def stop_tokens(model: Any, tokenizer: Any, template: Template) -> tuple[int, ...]:
+    """Ids that end an answer: the tokenizer's and the model's end tokens and the template's."""
+    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ids = {tokenizer.eos_token_id}
+    ids.update(configured if isinstance(configured, list) else [configured])
+    special = {str(token): i for i, token in tokenizer.added_tokens_decoder.items()}
+    ids.update(special.get(text) for text in template.stop)
+    found = tuple(sorted(i for i in ids if i is not None and i != tokenizer.pad_token_id))
+    if not found:
+        raise InputError(
+            "The policy has no token that ends an answer, so it can't learn to stop.",
+            where=str(getattr(tokenizer, "name_or_path", "tokenizer")),
+            expected="an end-of-sequence token, or a template with an end marker",
+        )
+    return found
+
+
+def truncated(ids: Sequence[int], stop_ids: Sequence[int]) -> tuple[tuple[int, ...], bool]:
+    """The tokens up to and with the first stop token, and whether there was one."""
+    for position, token in enumerate(ids):
+        if token in stop_ids:
+            return tuple(ids[: position + 1]), True
+    return tuple(ids), False
+
+
+def sample_episodes(
+    model: Any,
+    prompts: Sequence[Prompt],
+    *,
+    stop_ids: Sequence[int],
+    pad_id: int,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    numbers: Sequence[int],
+    autocast: torch.dtype | None,
+    token_budget: int,
+) -> list[Episode]:
+    """Answer each prompt once from the full distribution (top_p 1, no top_k).
+
+    `numbers` are the episodes' numbers among all of the run: the draws of an episode are a pure
+    function of (seed, its prompt, its number). Answers are cut after the first stop token.
+    Temperature 0 is greedy.
+    """
+    decoded = decode(
+        model,
+        [p.ids for p in prompts],
+        max_new_tokens=max_new_tokens,
+        pad_id=pad_id,
+        temperature=temperature,
+        stop_ids=stop_ids,
+        seeds=[row_seed(seed, p.ids, n) for p, n in zip(prompts, numbers, strict=True)],
+        logprob_temperature=temperature or 1.0,
+        autocast=autocast,
+        token_budget=token_budget,
+    )
+    episodes = []
+    for prompt, answer in zip(prompts, decoded, strict=True):
+        ids, ended = truncated(answer.ids, stop_ids)
+        episodes.append(Episode(prompt.ids, ids, ended, answer.logprobs[: len(ids)]))
+    return episodes
+
+
+def answer_text(tokenizer: Any, episode: Episode) -> str:
+    """The answer as text, without its end token and outer space."""
+    ids = episode.response[:-1] if episode.ended else episode.response
+    return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+@dataclass(frozen=True)
+class RewardModel:
+    """A reward model with what is needed to score a policy's episodes.
+
+    `same_tokens`: it reads the policy's own ids; otherwise answers are decoded, and encoded
+    again with its own tokenizer and template. `mean` and `deviation` are those of its scores on
+    reference answers (0 and 1: scores are taken as they are).
+    """
+
+    model: Any
+    tokenizer: Any
+    template: Template
+    same_tokens: bool
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    def __call__(
+        self,
+        prompts: Sequence[Prompt],
+        episodes: Sequence[Episode],
+        texts: Sequence[str],
+        token_budget: int,
+    ) -> list[float]:
+        """Standardised scores; each is pooled at the last token of the truncated answer."""
+        if self.same_tokens:
+            sequences = [list(e.ids) for e in episodes]
+        else:
+            sequences = [
+                encode_example(
+                    self.tokenizer,
+                    self.template,
+                    prompt.example.with_response(text).messages,
+                    prompt.example.meta,
+                ).ids
+                for prompt, text in zip(prompts, texts, strict=True)
+            ]
+        raw = reward_scores(self.model, self.tokenizer, sequences, token_budget=token_budget)
+        return [(score - self.mean) / self.deviation for score in raw]
+
+
+def same_tokens(first: Any, second: Any) -> bool:
+    """Whether two tokenizers give every id the same meaning."""
+    return bool(first.get_vocab() == second.get_vocab())
+
+
+def load_rule(name: str) -> Rule:
+    """The function behind `package.module:function` or `file.py:function`.
+
+    Raises UsageError when it can't be found.
+    """
+    source, _, function = name.rpartition(":")
+    try:
+        if source.endswith(".py"):
+            spec = importlib.util.spec_from_file_location(Path(source).stem, source)
+            if spec is None or spec.loader is None:
+                raise ImportError(f"{source} is no Python file")
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(source)
+        rule = getattr(module, function)
+    except (ImportError, AttributeError, ValueError, OSError) as error:
+        raise UsageError(
+            f"The reward rule '{name}' can't be loaded: {error}",
+            where="train.ppo.rules",
+            expected="package.module:function or file.py:function",
+        ) from error
+    if not callable(rule):
+        raise UsageError(f"The reward rule '{name}' is not a function.", where="train.ppo.rules")
+    checked: Rule = rule
+    return checked
+
+
+def rule_scores(
+    rules: Sequence[tuple[str, Rule, float]], prompts: Sequence[Prompt], texts: Sequence[str]
+) -> list[float]:
+    """The weighted sum of the rules for each answer; InputError where one is no finite number."""
+    totals = []
+    for prompt, text in zip(prompts, texts, strict=True):
+        total = 0.0
+        for name, rule, weight in rules:
+            value = rule(prompt.example, text)
+            if not isinstance(value, int | float) or value != value or abs(value) == float("inf"):
+                raise InputError(
+                    f"The reward rule '{name}' returned {value!r}.",
+                    where=f"prompt {prompt.example.id}, answer {text[:60]!r}",
+                    expected="a finite number",
+                )
+            total += weight * float(value)
+        totals.append(total)
+    return totals
+
+
+def shaped_score(
+    score: float,
+    ended: bool,
+    *,
+    clip: float | None,
+    no_end_score: float | None,
+    no_end_penalty: float,
+) -> float:
+    """The score that an episode gets: clamped, and fixed or lowered where it did not end."""
+    if clip is not None:
+        score = max(-clip, min(clip, score))
+    if ended:
+        return score
+    return no_end_score if no_end_score is not None else score - no_end_penalty
