@@ -21,7 +21,7 @@ class BaseConfig(Optimisation):
     )
     texts: int = Field(6000, ge=1, description="Texts to take from the embedded corpus.")
     languages: list[Literal["en", "zh"]] = Field(
-        default_factory=lambda: ["en", "zh"], description="Languages of the embedded corpus."
+        ["en", "zh"], description="Languages of the embedded corpus."
     )
     limit: int | None = Field(None, ge=1, description="Rows to read of each corpus file.")
     vocabulary: int = Field(1500, ge=300, description="Tokens of the byte-level BPE.")

@@ -34,22 +34,22 @@ from espalier.train.config_parts import Optimisation, Validation
 from espalier.train.monitor import Monitor
 from espalier.train.optimizers import build_optimizer
 
-Row = TypeVar("Row")
+Row_contra = TypeVar("Row_contra", contravariant=True)
 Sampler = Callable[[Any, int], Sequence[Mapping[str, Any]]]
 
 
-class Task(Protocol[Row]):
+class Task(Protocol[Row_contra]):
     """What one kind of training has of its own."""
 
-    def cost(self, row: Row) -> int:
+    def cost(self, row: Row_contra) -> int:
         """Tokens that the row takes in a forward pass."""
         ...
 
-    def weight(self, row: Row) -> int:
+    def weight(self, row: Row_contra) -> int:
         """What the row counts in the mean: trained tokens, or 1 for a pair."""
         ...
 
-    def loss(self, model: Any, rows: Sequence[Row]) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, model: Any, rows: Sequence[Row_contra]) -> tuple[Tensor, dict[str, Tensor]]:
         """The summed loss of the rows, and further sums to report as means over the weight."""
         ...
 
@@ -198,7 +198,8 @@ class StepTrainer(transformers.Trainer):
             raise self._not_finite("loss", value)
         self.window.loss += value
         self.window.steps += 1
-        return total / num_items_in_batch
+        mean: Tensor = total / num_items_in_batch
+        return mean
 
     def autocast(self) -> torch.autocast:
         """The mixed-precision context of every forward pass."""
@@ -216,8 +217,9 @@ class StepTrainer(transformers.Trainer):
         for name, value in sums.items():
             self.window.sums[name] = self.window.sums.get(name, 0.0) + float(value)
 
-    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> float | None:
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        parent: Any = super()
+        norm = parent._get_grad_norm(model, grad_norm=grad_norm)
         self._norm = math.nan if norm is None else float(norm)
         # Under fp16 an overflow is normal: the scaler skips the step and lowers its scale.
         if norm is not None and not math.isfinite(self._norm) and not self.args.fp16:
@@ -240,8 +242,9 @@ class StepTrainer(transformers.Trainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
+            trained: Any = self.model
             self.optimizer = build_optimizer(
-                self.model,
+                trained,
                 self.options.optimizer,
                 lr=self.options.learning_rate,
                 weight_decay=self.options.weight_decay,
