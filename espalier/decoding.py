@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+
+from espalier.errors import StageError
 
 StopCheck = Callable[[Sequence[int]], bool]
 
@@ -150,11 +153,36 @@ def decode_stream(
         raise ValueError(f"{len(prompts)} prompts, but {len(seeds)} seeds")
     if any(not prompt for prompt in prompts):
         raise ValueError("a prompt has no tokens")
-    for batch in _batches(prompts, settings):
-        answers = _decode_batch(
+    waiting = list(_batches(prompts, settings))
+    while waiting:
+        batch = waiting.pop(0)
+        answers = _try_batch(
             model, [prompts[i] for i in batch], [seeds[i] for i in batch], settings
         )
+        if answers is None:
+            half = len(batch) // 2
+            waiting[:0] = [batch[:half], batch[half:]]
+            continue
         yield from zip(batch, answers, strict=True)
+
+
+def _try_batch(
+    model: Any, prompts: list[Sequence[int]], seeds: list[int], settings: _Settings
+) -> list[Decoded] | None:
+    """The answers, or None when the device's memory is too small for so many rows."""
+    try:
+        return _decode_batch(model, prompts, seeds, settings)
+    except torch.OutOfMemoryError as error:
+        if len(prompts) == 1:
+            raise StageError(
+                "The device has too little memory to answer a single prompt "
+                f"of {len(prompts[0]):,} tokens.",
+                where=str(_device(model)),
+                hint="use a smaller model or dtype, or lower max_tokens",
+            ) from error
+    # Outside the handler, so that nothing of the failed attempt is still referenced.
+    torch.cuda.empty_cache()
+    return None
 
 
 def _batches(prompts: Sequence[Sequence[int]], settings: _Settings) -> Iterator[list[int]]:
@@ -231,6 +259,12 @@ class _Result:
     def finished(self) -> list[Decoded]:
         logprobs: list[list[float]] = [[] for _ in self.ids]
         values = torch.cat(self.logprobs).tolist() if self.logprobs else []
+        if not all(map(math.isfinite, values)):
+            raise StageError(
+                "The model's output is not finite (NaN or infinity), so nothing can be sampled.",
+                hint="its weights are broken (training diverged?), or its dtype is too narrow: "
+                "try dtype: float32",
+            )
         for number, value in zip(self.logprob_rows, values, strict=True):
             logprobs[number].append(value)
         return [

@@ -1,0 +1,295 @@
+"""A local model through transformers: batched sampling that does not depend on the batch.
+
+The model is loaded at the first request, so a call that the journal answers wholly costs
+nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from espalier.engines.base import Completion, Request, Sampling, Usage
+from espalier.errors import UsageError, require
+from espalier.files import hash_file
+from espalier.models import DTYPES, check_source, load_model, load_tokenizer
+from espalier.records import Messages
+from espalier.templates import TEMPLATE_FILE, Template, get_template, template_of
+
+if TYPE_CHECKING:
+    from espalier.decoding import Decoded
+
+_MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
+
+
+class TransformersOptions(BaseModel):
+    """What `options` of a `transformers` engine may hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dtype: str = Field("auto", description="Type of the weights: " + ", ".join(DTYPES) + ".")
+    device: str | None = Field(None, description="cpu, cuda, cuda:1 …; default: a GPU if any.")
+    template: str | None = Field(
+        None,
+        description="Prompt template; default: the folder's, else the tokenizer's, else alpaca.",
+    )
+    autocast: bool = Field(
+        False, description="Compute in bfloat16 with the weights as they are (faster on some CPUs)."
+    )
+    token_budget: int = Field(16384, ge=1, description="Padded tokens of one batch.")
+    max_rows: int = Field(128, ge=1, description="Rows of one batch.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    model: Any
+    tokenizer: Any
+    template: Template
+    stop_ids: frozenset[int]
+    max_length: int | None
+
+
+class TransformersEngine:
+    """A model folder or hub name.
+
+    `Request.messages` are written with the model's template; `token_ids` are taken as they are.
+    `Completion.token_ids` are all generated tokens, the one that ended the answer included, and
+    `logprobs` their natural log-probabilities under the model's own distribution (temperature 1,
+    nothing cut off). `text` is decoded without special tokens, up to the first stop string, and
+    without outer white space.
+
+    An answer depends on the weights, the prompt, `Sampling`, the sample number and `seed` alone;
+    rounding aside, not on what else is asked in the same call.
+    """
+
+    costly = True
+
+    def __init__(
+        self,
+        model: str,
+        seed: int = 0,
+        *,
+        dtype: str = "float32",
+        device: str | None = None,
+        template: str | None = None,
+        autocast: bool = False,
+        token_budget: int = 16384,
+        max_rows: int = 128,
+    ) -> None:
+        """Raises InputError when there is no such model folder, MissingExtra without torch."""
+        require("torch", extra="train", feature="The transformers engine")
+        require("transformers", extra="train", feature="The transformers engine")
+        self.model = model
+        self.seed = seed
+        self.dtype = dtype
+        self.device = device
+        self.template = template
+        self.autocast = autocast
+        self.token_budget = token_budget
+        self.max_rows = max_rows
+        self._source = check_source(model)
+        self._identity: str | None = None
+        self._loaded: _Loaded | None = None
+
+    @classmethod
+    def from_options(cls, model: str, seed: int, options: Mapping[str, Any]) -> TransformersEngine:
+        """The engine with the `options` of a recipe; raises UsageError for an unknown one."""
+        try:
+            parsed = TransformersOptions.model_validate(dict(options))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise UsageError(
+                f"The option '{name}' of a transformers engine is not right: {first['msg']}.",
+                expected=", ".join(TransformersOptions.model_fields),
+            ) from error
+        return cls(model, seed, **parsed.model_dump())
+
+    def __repr__(self) -> str:
+        return f"TransformersEngine(model={self.model!r}, dtype={self.dtype!r})"
+
+    @property
+    def identity(self) -> str:
+        """What answers, for the journal: weights, tokenizer and template by hash, and the dtype.
+
+        A hub model is named by its name alone.
+        """
+        if self._identity is None:
+            name = self._source
+            folder = Path(name)
+            if folder.is_dir():
+                digest = hashlib.sha256()
+                for path in sorted({p for glob in _MODEL_FILES for p in folder.glob(glob)}):
+                    digest.update(f"{path.name}\0{hash_file(path)}\n".encode())
+                name = digest.hexdigest()[:32]
+            parts = [name, self.dtype, "autocast" if self.autocast else "", self.template or ""]
+            self._identity = "transformers:" + ":".join(parts)
+        return self._identity
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
+        """Yield one completion a request, in request order."""
+        waiting: dict[int, Completion] = {}
+        following = 0
+        for index, completion in self.generate_unordered(requests, sampling):
+            waiting[index] = completion
+            while following in waiting:
+                yield waiting.pop(following)
+                following += 1
+
+    def generate_unordered(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        arrived: Callable[[int, Completion], None] | None = None,
+    ) -> Generator[tuple[int, Completion], None, None]:
+        """Yield (index, completion) as batches end, longest prompts first."""
+        if not requests:
+            return
+        loaded = self._load()
+        chats = [i for i, request in enumerate(requests) if not request.token_ids]
+        plain = [i for i, request in enumerate(requests) if request.token_ids]
+        # The template's stop strings end an answer that was asked for through the template.
+        for indices, stops in ((chats, loaded.template.stop), (plain, ())):
+            if not indices:
+                continue
+            chosen = [requests[i] for i in indices]
+            for index, completion in self._run(loaded, chosen, sampling, stops):
+                if arrived is not None:
+                    arrived(indices[index], completion)
+                yield indices[index], completion
+
+    def _run(
+        self,
+        loaded: _Loaded,
+        requests: list[Request],
+        sampling: Sampling,
+        template_stops: tuple[str, ...],
+    ) -> Iterator[tuple[int, Completion]]:
+        import torch
+
+        from espalier.decoding import decode_stream, row_seed
+
+        prompts = _prompts(loaded, requests)
+        stop_ids, stops = _stops(loaded, (*template_stops, *sampling.stop))
+        # One number out of two seeds that each may be anything.
+        seed = row_seed(self.seed, (), sampling.seed)
+        found = decode_stream(
+            loaded.model,
+            prompts,
+            max_new_tokens=sampling.max_tokens,
+            pad_id=loaded.tokenizer.pad_token_id,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            presence_penalty=sampling.presence_penalty,
+            stop_ids=sorted(stop_ids),
+            seeds=[
+                row_seed(seed, prompt, request.sample)
+                for prompt, request in zip(prompts, requests, strict=True)
+            ],
+            stop_check=_stop_check(loaded.tokenizer, stops),
+            max_length=loaded.max_length,
+            autocast=torch.bfloat16 if self.autocast else None,
+            token_budget=self.token_budget,
+            max_rows=self.max_rows,
+        )
+        for index, decoded in found:
+            yield index, _completion(loaded, decoded, len(prompts[index]), stop_ids, stops)
+
+    def _load(self) -> _Loaded:
+        if self._loaded is None:
+            tokenizer = load_tokenizer(self._source)
+            model = load_model(self._source, dtype=self.dtype, device=self.device)
+            template = self._template(tokenizer)
+            ends = {tokenizer.eos_token_id}
+            configured = getattr(model.generation_config, "eos_token_id", None)
+            ends |= set(configured if isinstance(configured, list) else [configured])
+            config = model.config.get_text_config()
+            self._loaded = _Loaded(
+                model,
+                tokenizer,
+                template,
+                frozenset(end for end in ends if end is not None),
+                getattr(config, "max_position_embeddings", None),
+            )
+        return self._loaded
+
+    def _template(self, tokenizer: Any) -> Template:
+        known = (Path(self._source) / TEMPLATE_FILE).is_file()
+        if self.template or known or getattr(tokenizer, "chat_template", None):
+            return template_of(self._source, tokenizer=tokenizer, name=self.template)
+        return get_template("alpaca")
+
+    def close(self) -> None:
+        """Give the memory back; a later request would load the model again."""
+        if self._loaded is not None:
+            import torch
+
+            self._loaded = None
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def _prompts(loaded: _Loaded, requests: Sequence[Request]) -> list[list[int]]:
+    from espalier.encoding import encode_prompts
+
+    if requests and requests[0].token_ids:
+        return [list(request.token_ids) for request in requests]
+    pairs: list[tuple[Messages, dict[str, Any]]] = [(r.messages, {}) for r in requests]
+    return encode_prompts(loaded.tokenizer, loaded.template, pairs)
+
+
+def _stops(loaded: _Loaded, texts: Sequence[str]) -> tuple[frozenset[int], tuple[str, ...]]:
+    """Split stop texts into special tokens (found by id) and strings (found in the text).
+
+    A special token leaves no trace in decoded text, so it must be found by its id.
+    """
+    special = {str(token): i for i, token in loaded.tokenizer.added_tokens_decoder.items()}
+    ids = {special[text] for text in texts if text in special}
+    strings = tuple(dict.fromkeys(text for text in texts if text and text not in special))
+    return loaded.stop_ids | ids, strings
+
+
+def _stop_check(tokenizer: Any, stops: tuple[str, ...]) -> Callable[[Sequence[int]], bool] | None:
+    """Whether the newest tokens complete one of the strings; None when there are none."""
+    if not stops:
+        return None
+    # A token that shows is at least one byte; the slack is for tokens that show nothing.
+    window = max(len(stop.encode()) for stop in stops) + 8
+
+    def check(ids: Sequence[int]) -> bool:
+        text = tokenizer.decode(
+            list(ids[-window:]), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return any(stop in text for stop in stops)
+
+    return check
+
+
+def _completion(
+    loaded: _Loaded,
+    decoded: Decoded,
+    prompt_tokens: int,
+    stop_ids: frozenset[int],
+    stops: tuple[str, ...],
+) -> Completion:
+    ids = decoded.ids
+    shown = ids[:-1] if ids and ids[-1] in stop_ids else ids
+    text = loaded.tokenizer.decode(
+        list(shown), skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    ends = [at for stop in stops if (at := text.find(stop)) >= 0]
+    text = text[: min(ends)] if ends else text
+    return Completion(
+        text=text.strip(),
+        finish_reason=decoded.finish_reason,
+        usage=Usage(prompt_tokens, len(ids)),
+        token_ids=ids,
+        logprobs=decoded.logprobs,
+    )
