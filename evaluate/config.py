@@ -153,6 +153,9 @@ class EvaluateConfig(BaseModel):
     batch: int = Field(
         64, ge=1, description="Answers made and stored at a time; a kill loses at most these."
     )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Number type of local models; auto takes the type they were saved in."
+    )
     token_budget: int = Field(8192, ge=64, description="Tokens a forward pass when scoring.")
     resamples: int = Field(2000, ge=100, description="Bootstrap resamples for the intervals.")
     permutations: int = Field(

@@ -182,9 +182,10 @@ class Column:
     def of_means(cls, values: Sequence[float | None], *, binary: bool = False) -> Column:
         """Rows of a mean metric; None where the row has no value."""
         valid = np.array([value is not None and math.isfinite(value) for value in values], bool)
-        statistics = np.zeros((len(values), 2))
-        for index in np.flatnonzero(valid):
-            statistics[index] = (values[index], 1.0)
+        statistics = np.array(
+            [(value, 1.0) if ok else (0.0, 0.0) for value, ok in zip(values, valid, strict=True)],
+            dtype=np.float64,
+        ).reshape(len(values), 2)
         return cls(statistics, valid, MEAN, binary)
 
     @property
@@ -242,10 +243,11 @@ class Analysis:
             return Interval(value, None, None, column.n)
         if column.binary:
             total = float(column.statistics[column.valid, 0].sum())
-            return Interval(value, *wilson_interval(total, column.n, self.confidence), column.n)
+            low, high = wilson_interval(total, column.n, self.confidence)
+            return Interval(value, low, high, column.n)
         samples = column.combine(self._sums[_key(column, column.valid)])
-        limits = percentile_interval(samples, self.confidence) or (None, None)
-        return Interval(value, *limits, column.n)
+        low_high = percentile_interval(samples, self.confidence) or (None, None)
+        return Interval(value, low_high[0], low_high[1], column.n)
 
     def _compare(
         self, baseline: Column, model: Column, mask: NDArray[np.bool_], p_value: float
@@ -256,8 +258,8 @@ class Analysis:
             return Comparison(None, None, None, None, n)
         samples = model.combine(self._sums[_key(model, mask)])
         samples = samples - baseline.combine(self._sums[_key(baseline, mask)])
-        limits = percentile_interval(samples, self.confidence) or (None, None)
-        return Comparison(value - base_value, *limits, p_value, n)
+        low_high = percentile_interval(samples, self.confidence) or (None, None)
+        return Comparison(value - base_value, low_high[0], low_high[1], p_value, n)
 
     def _resample(self, items: Iterable[tuple[Column, NDArray[np.bool_]]]) -> None:
         groups: dict[bytes, list[tuple[Column, NDArray[np.bool_]]]] = {}

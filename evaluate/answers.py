@@ -1,0 +1,323 @@
+"""Answers of every model on the set: made through the engines, in batches that are kept.
+
+Local models are handed token ids, API models messages. A batch is stored under the hash of all
+that decides it (weights, prompts, sampling, the code that decodes), so that a kill loses at most
+one batch, and a change of one model, template or metric asks again only for what it touches.
+`answers/<model>.jsonl` is the result in the order of the set.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from espalier import provenance
+from espalier.engines import open_engine
+from espalier.engines.base import Completion, Engine, EngineSpec, Request, Sampling
+from espalier.errors import StageError, UsageError
+from espalier.evaluate.config import EvaluateConfig, ModelConfig
+from espalier.evaluate.evalset import EvalSet, Row
+from espalier.evaluate.fewshot import Shots
+from espalier.evaluate.predictions import read_predictions
+from espalier.files import atomic_write_json, atomic_write_text, read_json
+from espalier.progress import Progress
+from espalier.records import Message, Messages, content_id, dump_line
+
+STORE = ".store"
+# The code that turns weights and a prompt into an answer.
+_LOCAL_CODE = ("espalier.engines.hf", "espalier.decoding", "espalier.encoding")
+
+Kind = Literal["stage", "folder", "hub", "api", "predictions"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to evaluate, with its options resolved: where it is and what it is called."""
+
+    config: ModelConfig
+    kind: Kind
+    source: str  # as shown
+    location: str  # folder or hub name of a local model, file of predictions; else ""
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def local(self) -> bool:
+        return self.kind in ("stage", "folder", "hub")
+
+
+@dataclass
+class Answered:
+    """A model's answers, one a row of the set (None where there is none), and what to know."""
+
+    answers: list[str | None]
+    template: str = ""
+    facts: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def answer_all(
+    subject: Subject,
+    evalset: EvalSet,
+    options: EvaluateConfig,
+    *,
+    folder: Path,
+    shots: Shots | None,
+    seed: int,
+) -> Answered:
+    """The model's answers on the whole set, stored in `folder` (the stage's `answers/`)."""
+    if subject.kind == "predictions":
+        return _from_file(subject, evalset)
+    engine = open_engine(
+        _engine_spec(subject, options),
+        seed=seed,
+        journal=folder / STORE / f"{subject.name}.journal.jsonl" if subject.kind == "api" else None,
+    )
+    with closing(engine):
+        prompts = _Prompts(subject, options, shots)
+        sampling = Sampling(
+            temperature=options.sampling.temperature,
+            top_p=options.sampling.top_p,
+            max_tokens=options.sampling.max_tokens,
+            stop=prompts.stop,
+            seed=seed,
+        )
+        requests = prompts.requests(evalset.rows, sampling.max_tokens)
+        store = _Store(folder / STORE, engine, sampling, local=subject.local)
+        records = _generate(subject, store, engine, requests, sampling, options.batch)
+    lines = [
+        dump_line({"id": row.id, **record})
+        for row, record in zip(evalset.rows, records, strict=True)
+    ]
+    atomic_write_text(folder / f"{subject.name}.jsonl", "".join(line + "\n" for line in lines))
+    return _summed_up(subject, records, prompts)
+
+
+def _summed_up(subject: Subject, records: Sequence[dict[str, Any]], prompts: _Prompts) -> Answered:
+    failed = sum(record["finish_reason"] == "error" for record in records)
+    if failed == len(records):
+        raise StageError(
+            f"The model '{subject.name}' gave no answer at all.",
+            where=subject.source,
+            hint="run the same command again to ask once more; see the messages above",
+        )
+    texts = [
+        None if record["finish_reason"] == "error" else str(record["answer"]) for record in records
+    ]
+    cut = sum(record["finish_reason"] == "length" for record in records)
+    result = Answered(texts, prompts.template_name, _facts(texts, cut))
+    if failed:
+        result.warnings.append(
+            f"{subject.name}: {failed:,} requests failed; it is scored on the rest, and compared "
+            "on shared rows. Running again asks for them once more."
+        )
+    if cut * 5 >= len(records):
+        result.warnings.append(
+            f"{subject.name}: {cut:,} of {len(records):,} answers were cut off at the longest "
+            "length that `sampling.max_tokens` or the model's context allows."
+        )
+    if prompts.dropped:
+        result.warnings.append(
+            f"{subject.name}: for {prompts.dropped:,} prompts fewer than "
+            f"{subject.config.few_shot} examples fit into the model's context."
+        )
+    return result
+
+
+def _facts(texts: Sequence[str | None], cut: int | None) -> dict[str, int]:
+    given = [text for text in texts if text is not None]
+    facts = {"answers": len(given), "empty": sum(not text.strip() for text in given)}
+    if cut is not None:
+        facts["cut"] = cut
+    return facts
+
+
+def _from_file(subject: Subject, evalset: EvalSet) -> Answered:
+    matched = read_predictions(
+        Path(subject.location),
+        evalset,
+        match=subject.config.match,
+        answer_field=subject.config.field,
+    )
+    texts = [matched.answers.get(row.id) for row in evalset.rows]
+    return Answered(texts, "", _facts(texts, None), matched.warnings(subject.name))
+
+
+def _engine_spec(subject: Subject, options: EvaluateConfig) -> EngineSpec:
+    if subject.config.api is not None:
+        return subject.config.api
+    return EngineSpec(
+        engine="transformers", model=subject.location, options={"dtype": options.dtype}
+    )
+
+
+# --- prompts ---------------------------------------------------------------------------------
+
+
+def with_shots(row: Row, subject: Subject, shots: Shots | None, count: int) -> Messages:
+    """The prompt's turns with `count` solved examples before them (after a system turn)."""
+    if not count or shots is None:
+        return row.messages
+    system = tuple(turn for turn in row.messages if turn.role == "system")
+    rest = tuple(turn for turn in row.messages if turn.role != "system")
+    return (*system, *shots.messages(row, subject.config.few_shot)[-2 * count :], *rest)
+
+
+class _Prompts:
+    """From rows of the set to requests, in the template of the model."""
+
+    def __init__(self, subject: Subject, options: EvaluateConfig, shots: Shots | None) -> None:
+        self.subject = subject
+        self.shots = shots
+        self.dropped = 0
+        self.stop: tuple[str, ...] = ()
+        self.template_name = "messages"
+        self._tokenizer: Any = None
+        self._template: Any = None
+        if subject.local:
+            self._tokenizer, self._template = load_template(subject)
+            self.stop = self._template.stop
+            self.template_name = self._template.name
+
+    def requests(self, rows: Sequence[Row], max_tokens: int) -> list[Request]:
+        count = self.subject.config.few_shot
+        if not self.subject.local:
+            return [
+                Request(messages=with_shots(row, self.subject, self.shots, count)) for row in rows
+            ]
+        ids = self._encode(rows, [count] * len(rows))
+        limit = context_length(self.subject.location)
+        counts = [count] * len(rows)
+        while count and limit:
+            long = [
+                index
+                for index, sequence in enumerate(ids)
+                if counts[index] and len(sequence) + max_tokens > limit
+            ]
+            if not long:
+                break
+            for index in long:
+                counts[index] -= 1
+            again = self._encode([rows[i] for i in long], [counts[i] for i in long])
+            for index, sequence in zip(long, again, strict=True):
+                ids[index] = sequence
+        self.dropped = sum(number < count for number in counts)
+        return [Request(token_ids=tuple(sequence)) for sequence in ids]
+
+    def _encode(self, rows: Sequence[Row], counts: Sequence[int]) -> list[list[int]]:
+        from espalier.encoding import encode_prompts
+
+        return encode_prompts(
+            self._tokenizer,
+            self._template,
+            [
+                (with_shots(row, self.subject, self.shots, count), {} if count else row.meta)
+                for row, count in zip(rows, counts, strict=True)
+            ],
+        )
+
+
+def load_template(subject: Subject) -> tuple[Any, Any]:
+    """Tokenizer and template of a local model; raises UsageError where nothing names one."""
+    from espalier.models import load_tokenizer
+    from espalier.templates import template_of
+
+    tokenizer = load_tokenizer(subject.location)
+    try:
+        template = template_of(subject.location, tokenizer=tokenizer, name=subject.config.template)
+    except UsageError as error:
+        error.where = error.where or f"the model '{subject.name}' of the evaluation"
+        raise
+    return tokenizer, template
+
+
+def context_length(location: str) -> int | None:
+    """Positions that a model in a folder has, from its config.json; None where it says none."""
+    path = Path(location) / "config.json"
+    if not path.is_file():
+        return None
+    value = read_json(path)
+    config = value.get("text_config", value) if isinstance(value, dict) else {}
+    limit = config.get("max_position_embeddings")
+    return limit if isinstance(limit, int) else None
+
+
+# --- batches that are kept -------------------------------------------------------------------
+
+
+class _Store:
+    """Finished batches, one atomic file each, under the hash of what decides them."""
+
+    def __init__(self, folder: Path, engine: Engine, sampling: Sampling, *, local: bool) -> None:
+        self.folder = folder
+        self.model = str(getattr(engine, "identity", engine.model))
+        self.sampling = sampling
+        files = [provenance.module_file(name) for name in _LOCAL_CODE] if local else []
+        self.code = [provenance.code_hash(path) for path in files if path is not None]
+
+    def path(self, requests: Sequence[Request]) -> Path:
+        what = [
+            self.model,
+            *self.code,
+            repr(self.sampling),
+            *(json.dumps(_request_json(request)) for request in requests),
+        ]
+        return self.folder / f"{content_id(*what)}.json"
+
+
+def _request_json(request: Request) -> list[Any]:
+    return [[turn.to_json() for turn in request.messages], list(request.token_ids)]
+
+
+def _generate(
+    subject: Subject,
+    store: _Store,
+    engine: Engine,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    size: int,
+) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = []
+    with Progress(f"evaluate: {subject.name}", len(requests), unit="answers") as progress:
+        for batch in _batches(requests, size):
+            path = store.path(batch)
+            if path.is_file():
+                made = read_json(path)
+            else:
+                started = time.monotonic()
+                completions = list(engine.generate(batch, sampling))
+                seconds = (time.monotonic() - started) / len(batch)
+                made = [_record(completion, seconds) for completion in completions]
+                # A failed request is asked again next time; with a journal only it is.
+                if all(record["finish_reason"] != "error" for record in made):
+                    atomic_write_json(path, made)
+            records.extend(made)
+            progress.update(len(batch))
+    return records
+
+
+def _batches(requests: Sequence[Request], size: int) -> Iterator[Sequence[Request]]:
+    for start in range(0, len(requests), size):
+        yield requests[start : start + size]
+
+
+def _record(completion: Completion, seconds: float) -> dict[str, Any]:
+    return {
+        # What decodes to half a character must not break the files that it goes into.
+        "answer": completion.text.encode("utf-8", errors="replace").decode("utf-8"),
+        "finish_reason": completion.finish_reason,
+        "tokens": completion.usage.completion_tokens,
+        "seconds": round(seconds, 4),
+    }
+
+
+def reference_messages(row: Row, prompt: Messages) -> Messages:
+    """The prompt with the reference answer behind it."""
+    return (*prompt, Message("assistant", row.reference or ""))

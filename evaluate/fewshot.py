@@ -1,0 +1,78 @@
+"""Solved examples for few-shot prompts: from the training data, never from the set."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from espalier.errors import InputError
+from espalier.evaluate.evalset import EvalSet, Row
+from espalier.formats.read import read_examples
+from espalier.records import Example, Messages
+from espalier.text import language, length, normalise
+
+# Long examples would fill the context of the small models that few-shot prompts are for.
+MAX_WORDS = 120
+
+
+class Shots:
+    """Examples by language, drawn by seed; each prompt gets those of its own language first."""
+
+    def __init__(self, examples: Sequence[Example], evalset: EvalSet, seed: int) -> None:
+        """Examples whose prompt is in the set (normalised) are left out."""
+        held_out = {row.key for row in evalset.rows}
+        usable = [
+            example
+            for example in examples
+            if example.response
+            and len(example.messages) == 2
+            and normalise(example.prompt) not in held_out
+            and length(example.prompt) + length(example.response) <= MAX_WORDS
+        ]
+        random.Random(f"{seed}:few-shot").shuffle(usable)
+        self._by_language: dict[str, list[Example]] = {}
+        for example in usable:
+            key = str(example.meta.get("language") or language(example.prompt))
+            self._by_language.setdefault(key, []).append(example)
+        self._all = usable
+
+    def messages(self, row: Row, count: int) -> Messages:
+        """Turns of `count` examples, of different categories where there are as many."""
+        if len(self._all) < count:
+            raise InputError(
+                f"Only {len(self._all)} examples can serve as few-shot examples, {count} are "
+                "wanted.",
+                expected="single-turn rows outside the set, of at most "
+                f"{MAX_WORDS} words, in `few_shot_from`",
+            )
+        pool = self._by_language.get(row.language, [])
+        pool = pool if len(pool) >= count else self._all
+        chosen = _varied(pool, count)
+        return tuple(turn for example in chosen for turn in example.messages)
+
+
+def _varied(pool: Sequence[Example], count: int) -> list[Example]:
+    chosen: list[Example] = []
+    categories: set[str] = set()
+    for example in pool:
+        category = str(example.meta.get("category") or example.id)
+        if category not in categories:
+            categories.add(category)
+            chosen.append(example)
+        if len(chosen) == count:
+            return chosen
+    rest = [example for example in pool if example not in chosen]
+    return chosen + rest[: count - len(chosen)]
+
+
+def read_shots(path: Path, evalset: EvalSet, seed: int) -> Shots:
+    """Few-shot examples from a dataset file; raises InputError when there is none."""
+    if not path.exists():
+        raise InputError(
+            "The file that few-shot examples come from does not exist.",
+            where=str(path),
+            expected="a dataset with answers",
+            hint="set `evaluate.few_shot_from`, or remove `few_shot` from the model",
+        )
+    return Shots(list(read_examples(path)), evalset, seed)
