@@ -1,0 +1,167 @@
+"""The stage `ppo`: what it reads, what it loads, what it leaves. The algorithm is `ppo_loop`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from espalier.errors import InputError, UsageError, require
+from espalier.files import read_json
+from espalier.models import load_model, load_tokenizer, save_model
+from espalier.progress import say
+from espalier.run import StageContext
+from espalier.templates import template_of
+from espalier.train.config_rl import PPOConfig
+from espalier.train.sources import data_files, model_source, read_rows, stage_seed
+
+if TYPE_CHECKING:
+    from espalier.train.actors import Critic
+    from espalier.train.ppo_loop import PPO, Parts
+    from espalier.train.rollout import RewardModel
+
+
+def inputs(context: StageContext) -> dict[str, Path]:
+    """The policy's and the reward model's folders, the prompts, and rules given as files."""
+    options: PPOConfig = context.options
+    names = [options.prompts]
+    names += [rule.rpartition(":")[0] for rule in options.rules if ".py:" in rule]
+    found = data_files(context, names)
+    for name, text in (("model", options.model), ("reward", options.reward)):
+        source = model_source(context, text) if text else None
+        if isinstance(source, Path) and source.exists():
+            found[name] = source
+    return found
+
+
+def plan(context: StageContext) -> list[str]:
+    """What the stage will do, for `espalier recipe explain`."""
+    options: PPOConfig = context.options
+    policy_steps, critic_steps = options.optimizer_steps
+    return [
+        f"{options.iterations} iterations of {options.rollout_batch} episodes: "
+        f"{options.iterations * options.rollout_batch:,} answers of up to "
+        f"{options.max_new_tokens} tokens",
+        f"{options.epochs} epochs of {options.minibatches} minibatches: {policy_steps:,} steps of "
+        f"the policy, {critic_steps:,} of the critic",
+    ]
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Train the policy against its reward; writes model/ and returns counts."""
+    learner = prepare(context)
+    counts = learner.run()
+    policy = learner.accelerator.unwrap_model(learner.policy).model
+    if learner.accelerator.is_main_process:
+        parts = learner.parts
+        save_model(policy, parts.tokenizer, parts.template.name, context.folder / "model")
+    return counts
+
+
+def prepare(context: StageContext) -> PPO:
+    """Load everything and build the learner (see `ppo_loop.PPO`)."""
+    require("torch", extra="train", feature="PPO")
+    require("accelerate", extra="train", feature="PPO")
+    from espalier.train.ppo_loop import PPO
+
+    options: PPOConfig = context.options
+    return PPO(load_parts(context), options, context.folder, stage_seed(context))
+
+
+def load_parts(context: StageContext) -> Parts:
+    """Policy, frozen copy of it, critic, reward model, rules, prompts."""
+    import torch
+
+    from espalier.train.actors import fast_attention, without_dropout
+    from espalier.train.ppo_loop import Parts, run_precision
+    from espalier.train.rollout import load_rule, prompt_pool, stop_tokens
+
+    options: PPOConfig = context.options
+    source = model_source(context, options.model)
+    tokenizer = load_tokenizer(source)
+    template = template_of(source, tokenizer=tokenizer, name=options.template)
+    autocast = run_precision(options)
+    longest = options.max_prompt_tokens + options.max_new_tokens
+    policy, reference = (load_model(source) for _ in range(2))
+    reward = load_reward(context, tokenizer, template.name) if options.reward else None
+    critic = load_critic(context, reward)
+    for model in (policy, reference, critic.model):
+        fast_attention(without_dropout(model), autocast, longest)
+    for parameter in reference.parameters():
+        parameter.requires_grad_(False)
+    paths = list(data_files(context, [options.prompts]).values())
+    rows = read_rows(paths, format=options.prompts_format, limit=options.prompts_limit)
+    pool, left_out = prompt_pool(rows, tokenizer, template, prompt_limit(options, policy))
+    say(
+        f"  {len(pool):,} prompts ({left_out:,} too long), "
+        f"{sum(p.numel() for p in policy.parameters()):,} parameters, "
+        f"{torch.get_num_threads()} threads, {str(autocast or torch.float32)[6:]}"
+    )
+    return Parts(
+        tokenizer=tokenizer,
+        template=template,
+        policy=policy,
+        reference=reference,
+        critic=critic,
+        reward=reward,
+        rules=[(name, load_rule(name), weight) for name, weight in options.rules.items()],
+        pool=pool,
+        stop_ids=stop_tokens(policy, tokenizer, template),
+    )
+
+
+def prompt_limit(options: PPOConfig, policy: Any) -> int:
+    """The longest prompt that leaves room for an answer in the model's positions."""
+    positions = getattr(policy.config, "max_position_embeddings", None)
+    if positions is None:
+        return options.max_prompt_tokens
+    room = int(positions) - options.max_new_tokens
+    if room < 1:
+        raise UsageError(
+            f"max_new_tokens is {options.max_new_tokens}, and the policy takes {positions} tokens "
+            "with the prompt.",
+            where="train.ppo.max_new_tokens",
+            hint=f"set it well below {positions}",
+        )
+    return min(options.max_prompt_tokens, room)
+
+
+def load_reward(context: StageContext, tokenizer: Any, template_name: str) -> RewardModel:
+    """The reward model, and the mean and deviation of its scores on reference answers."""
+    from espalier.train.rollout import RewardModel, same_tokens
+
+    options: PPOConfig = context.options
+    source = model_source(context, options.reward or "")
+    own = load_tokenizer(source)
+    template = template_of(source, tokenizer=own)
+    mean, deviation = 0.0, 1.0
+    path = Path(source) / "reward.json"
+    if options.normalise_scores:
+        if not path.is_file():
+            raise InputError(
+                "The reward model does not say how it scores reference answers.",
+                where=str(path),
+                expected='{"mean": number, "deviation": number}',
+                hint="set normalise_scores: false to take its scores as they are",
+            )
+        values = read_json(path)
+        mean, deviation = float(values["mean"]), max(float(values["deviation"]), 1e-6)
+    return RewardModel(
+        model=load_model(source, kind="reward"),
+        tokenizer=own,
+        template=template,
+        same_tokens=same_tokens(tokenizer, own) and template.name == template_name,
+        mean=mean,
+        deviation=deviation,
+    )
+
+
+def load_critic(context: StageContext, reward: RewardModel | None) -> Critic:
+    """A copy of the reward model where it reads the policy's tokens, else one with a zero head."""
+    from espalier.train.actors import Critic, zero_head
+
+    options: PPOConfig = context.options
+    if options.critic_init == "reward" and reward is not None and reward.same_tokens:
+        model = load_model(model_source(context, options.reward or ""), kind="reward")
+        if hasattr(model, "score"):
+            return Critic(model, mean=reward.mean, deviation=reward.deviation)
+    return Critic(zero_head(load_model(model_source(context, options.model), kind="reward")))
