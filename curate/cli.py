@@ -1,0 +1,96 @@
+"""The verb `espalier curate`: the stage of a recipe, or curation alone on one file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from espalier.errors import UsageError
+from espalier.verbs import add_recipe_options, add_verb, run_recipe_stages
+
+_OUTPUTS = ("train.jsonl", "train.parquet", "eval.jsonl", "prompts.jsonl", "preferences.jsonl",
+            "preferences_eval.jsonl", "rejects.jsonl", "funnel.json", "card.md",
+            "manifest.json")  # fmt: skip
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verb."""
+    parser = add_verb(
+        subparsers,
+        "curate",
+        _curate,
+        summary="clean, deduplicate and split instruction data",
+        example="espalier curate --input theirs.jsonl --output clean/\n"
+        "  espalier curate --recipe recipes/demo.yaml",
+    )
+    add_recipe_options(parser)
+    alone = parser.add_argument_group("curation alone, on one file")
+    alone.add_argument("--input", metavar="FILE", help="a dataset in any known format")
+    alone.add_argument(
+        "--output", metavar="DIR", help="output folder (default: <file's name>-curated)"
+    )
+    alone.add_argument(
+        "--format", default="auto", metavar="NAME", help="name the format instead of detecting it"
+    )
+    alone.add_argument(
+        "--on-bad-row",
+        choices=("stop", "quarantine"),
+        default=None,
+        help="what to do with a row that can't be read (default: stop)",
+    )
+    alone.add_argument(
+        "--output-format",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="write the training rows in this format too, e.g. alpaca (repeatable)",
+    )
+
+
+def _curate(args: argparse.Namespace) -> int:
+    if args.input is None:
+        given = [
+            name
+            for name in ("output", "on_bad_row", "output_format")
+            if getattr(args, name)
+        ]  # fmt: skip
+        if given or args.format != "auto":
+            raise UsageError(
+                "--output, --format, --on-bad-row and --output-format go with --input.",
+                expected="--input FILE, or --recipe FILE with --set curate.…",
+            )
+        return run_recipe_stages(args, ["curate"])
+    if args.recipe is not None:
+        raise UsageError(
+            "--input and --recipe were both given.",
+            expected="one of them",
+            hint="put the file into the recipe's curate.sources",
+        )
+    return _curate_file(args)
+
+
+def _curate_file(args: argparse.Namespace) -> int:
+    from espalier.recipe import recipe_from
+    from espalier.stages import run_stage
+
+    source = Path(args.input).expanduser()
+    name = source.name.split(".")[0] or "dataset"
+    folder = Path(args.output or f"{name}-curated").expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(
+            "The output is a file.", where=str(folder), expected="a folder that can be written"
+        )
+    file: dict[str, Any] = {"kind": "file", "path": str(source.absolute()), "format": args.format}
+    curate: dict[str, Any] = {"sources": [file], "output_formats": args.output_format}
+    if args.on_bad_row is not None:
+        curate["on_bad_row"] = args.on_bad_row
+    recipe = recipe_from({"name": name, "curate": curate}, args.overrides)
+    # Locks and superseded results stay out of the user's folder.
+    aside = folder.absolute().parent / f".{folder.name or name}.espalier"
+    run_stage("curate", recipe, aside, folder=folder)
+    print("files:")
+    for output in (*_OUTPUTS, *(f"train.{form}.jsonl" for form in args.output_format)):
+        if (folder / output).is_file():
+            print(f"  {folder / output}")
+    return 0
