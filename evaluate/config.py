@@ -121,6 +121,9 @@ class EvaluateConfig(BaseModel):
     name: str | None = Field(None, description="Name of the set in the report (default: its file).")
     format: str = Field("auto", description="Dataset format of the set, where detection errs.")
     limit: int | None = Field(None, ge=1, description="Only the first rows of the set.")
+    category: str = Field(
+        "category", description="Meta field of the set that its rows are grouped by in the slices."
+    )
     models: list[ModelConfig] = Field(
         min_length=1, description="The models to compare, in the order of the report."
     )

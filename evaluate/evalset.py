@@ -52,7 +52,6 @@ class EvalSet:
     path: str
     sha256: str
     rows: tuple[Row, ...]
-    synthetic: bool
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -63,12 +62,17 @@ class EvalSet:
 
 
 def read_set(
-    path: Path, *, name: str | None = None, format: str = "auto", limit: int | None = None
+    path: Path,
+    *,
+    name: str | None = None,
+    format: str = "auto",
+    limit: int | None = None,
+    category: str = "category",
 ) -> EvalSet:
     """Read the set from a file in any dataset format; the last answer of a row is its reference.
 
-    Equal ids get a number behind them, so that an id names one row. Raises InputError when
-    there is no file or no row.
+    `category` is the meta field that groups the rows. Equal ids get a number behind them, so
+    that an id names one row. Raises InputError when there is no file or no row.
     """
     if not path.exists():
         raise InputError(
@@ -88,21 +92,20 @@ def read_set(
         seen[example.id] += 1
         count = seen[example.id]
         identity = example.id if count == 1 else f"{example.id}-{count}"
-        rows.append(_row(identity, example))
-    synthetic = any(bool(example.meta.get("synthetic")) for example in examples)
-    return EvalSet(name or path.name, str(path), hash_path(path), tuple(rows), synthetic)
+        rows.append(_row(identity, example, category))
+    return EvalSet(name or path.name, str(path), hash_path(path), tuple(rows))
 
 
-def _row(identity: str, example: Example) -> Row:
+def _row(identity: str, example: Example, category_field: str) -> Row:
     meta = example.meta
     reference = example.reference
     names = [identity, example.id]
     names += [
         str(meta[key])
-        for key in ("original_id", "source_id", "id")
+        for key in ("task", "row_id", "question_id", "id")
         if isinstance(meta.get(key), str | int)
     ]
-    category = meta.get("category")
+    category = meta.get(category_field)
     return Row(
         identity,
         example.prompt_messages,

@@ -30,7 +30,7 @@ _SETTINGS = "nll:nats|first-token:skipped|end-marker:included|dtype:{dtype}"
 PERPLEXITIES = {
     "ppl_response": Metric(
         "ppl_response",
-        "Perplexity, answers",
+        "Perplexity of answers",
         False,
         "perplexity",
         "espalier.perplexity|text:reference-answers|mean:tokens|" + _SETTINGS,
@@ -39,7 +39,7 @@ PERPLEXITIES = {
     ),
     "ppl_whole": Metric(
         "ppl_whole",
-        "Perplexity, prompts + answers",
+        "Perplexity of prompts and answers",
         False,
         "perplexity",
         "espalier.perplexity|text:prompts+reference-answers|mean:tokens|" + _SETTINGS,
@@ -48,7 +48,7 @@ PERPLEXITIES = {
     ),
     "ppl_text_mean": Metric(
         "ppl_text_mean",
-        "Perplexity, mean of texts",
+        "Mean perplexity of texts",
         False,
         "perplexity",
         "espalier.perplexity|text:prompts+reference-answers|mean:texts|" + _SETTINGS,
@@ -56,7 +56,7 @@ PERPLEXITIES = {
     ),
     "bits_per_byte": Metric(
         "bits_per_byte",
-        "Bits per byte, answers",
+        "Bits per byte of answers",
         False,
         "number",
         "espalier.bits-per-byte|text:reference-answers|bytes:utf-8|" + _SETTINGS,
@@ -65,7 +65,7 @@ PERPLEXITIES = {
     ),
     "ppl_corpus": Metric(
         "ppl_corpus",
-        "Perplexity, corpus",
+        "Perplexity of corpus",
         False,
         "perplexity",
         "espalier.perplexity|text:corpus|mean:tokens|" + _SETTINGS,

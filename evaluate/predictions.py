@@ -7,6 +7,7 @@ missing, extra, duplicate and empty rows; a file for other prompts is refused.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,9 +112,10 @@ def _read(path: Path, answer_field: str | None) -> Iterable[Prediction]:
     for item in read_rows(path):
         if isinstance(item, BadRow):
             raise InputError(
-                f"A row of the predictions file can't be read: {item.reason}.",
-                where=place(path, item.line),
-                expected="a JSON object with an answer",
+                f"{item.reason}{f' Found: {item.found}.' if item.found else ''}",
+                where=place(path, item.line, item.field),
+                expected=item.expected or "a row with an answer",
+                hint="correct the row in the predictions file",
             )
         value = item.value
         yield Prediction(
@@ -248,10 +250,9 @@ def _short(text: str) -> str:
 
 
 def _by_id(predictions: Sequence[Prediction], evalset: EvalSet) -> Pairs:
-    rows: dict[str, Row] = {}
-    for row in evalset.rows:
-        for name in row.names:
-            rows.setdefault(name, row)
+    counts = Counter(name for row in evalset.rows for name in row.names)
+    # A name that several rows share (a task with several inputs) names none of them.
+    rows = {name: row for row in evalset.rows for name in row.names if counts[name] == 1}
     return [
         (prediction, rows[name])
         for prediction in predictions

@@ -102,12 +102,12 @@ def _normalisation(folder: Path) -> tuple[float, float, bool]:
     value = read_json(path)
     try:
         mean = float(value["mean"])
-        deviation = float(value["std"])
+        deviation = float(value["deviation"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             "The normalisation of a reward model can't be read.",
             where=str(path),
-            expected='numbers "mean" and "std"',
+            expected='numbers "mean" and "deviation"',
         ) from error
     return mean, deviation if deviation > 0 else 1.0, True
 

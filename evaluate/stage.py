@@ -1,0 +1,227 @@
+"""The stage `evaluate`: answers of every model on the held-out set, scored and compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from espalier.errors import InputError
+from espalier.evaluate.answers import Answered, Kind, Subject, answer_all
+from espalier.evaluate.config import EvaluateConfig, ModelConfig
+from espalier.evaluate.evalset import EvalSet, read_set
+from espalier.evaluate.fewshot import Shots, read_shots
+from espalier.evaluate.hub_metric import score_hub_metric
+from espalier.evaluate.measure import perplexities, rewards
+from espalier.evaluate.metric import Scored
+from espalier.evaluate.references import REFERENCE_METRICS, score_references
+from espalier.evaluate.rewards import RewardModel, find_reward_model
+from espalier.evaluate.scorecard import Results, score_table, summarise, write_table
+from espalier.evaluate.table import headline
+from espalier.progress import say
+from espalier.run import STAGE_FOLDERS, StageContext, atomic_write_json
+
+SUMMARY = "summary.json"
+SCORES = "scores.parquet"
+ANSWERS = "answers"
+
+
+def inputs(context: StageContext) -> dict[str, Path]:
+    """The set, the models and predictions on disk, the reward model, few-shot and corpus files."""
+    options: EvaluateConfig = context.options
+    found = {"set": context.path(options.set)}
+    for model in options.models:
+        if model.api is None:
+            subject = subject_of(model, context)
+            path = Path(subject.location)
+            if subject.kind != "hub":
+                found[f"model.{model.name}"] = path
+    if options.reward_model is not None:
+        found["reward_model"] = _reward_path(options.reward_model, context)
+    if any(model.few_shot for model in options.models):
+        found["few_shot"] = context.path(options.few_shot_from)
+    if options.perplexity_corpus is not None:
+        found["corpus"] = context.path(options.perplexity_corpus)
+    for hub in options.hub_metrics:
+        if Path(hub.path).exists():
+            found[f"metric.{hub.name or Path(hub.path).stem}"] = Path(hub.path)
+    return found
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Answer, score, compare; writes summary.json and scores.parquet. Returns counts."""
+    options: EvaluateConfig = context.options
+    seed = context.shared.seed if options.seed is None else options.seed
+    evalset = read_set(
+        context.path(options.set),
+        name=options.name,
+        format=options.format,
+        limit=options.limit,
+        category=options.category,
+    )
+    subjects = [subject_of(model, context) for model in options.models]
+    # What is wrong is said before the first answer is made.
+    reward = _reward_model(options, context)
+    _check_sources(subjects)
+    shots = None
+    if any(model.few_shot for model in options.models):
+        shots = read_shots(context.path(options.few_shot_from), evalset, seed)
+    answered = _answer(subjects, evalset, options, context.folder, shots, seed)
+    warnings: list[str] = []
+    scored = _score(subjects, evalset, options, answered, context, shots, reward, warnings)
+    results = Results(
+        run=context.shared.name,
+        evalset=evalset,
+        subjects=subjects,
+        answered=answered,
+        scored=scored,
+        options=options,
+        seed=seed,
+        synthetic=_synthetic(options, context),
+        warnings=warnings,
+    )
+    summary = summarise(results)
+    write_table(score_table(results), context.folder / SCORES)
+    atomic_write_json(context.folder / SUMMARY, summary)
+    say(headline(summary))
+    return {
+        "prompts": len(evalset),
+        "models": len(subjects),
+        "answers": sum(one.facts["answers"] for one in answered.values()),
+        "metrics": len(scored),
+    }
+
+
+# --- models ----------------------------------------------------------------------------------
+
+
+def subject_of(model: ModelConfig, context: StageContext) -> Subject:
+    """Where a model of the recipe is: a stage's folder, a folder, a hub name, an API or a file."""
+    if model.stage is not None:
+        if model.stage not in STAGE_FOLDERS:
+            raise InputError(
+                f"'{model.stage}' is no stage that trains a model.",
+                where=f"evaluate.models, the model '{model.name}'",
+                expected="base, sft or ppo",
+            )
+        folder = context.stage_folder(model.stage) / "model"
+        return Subject(model, "stage", f"{model.stage}/model", str(folder))
+    if model.path is not None:
+        path = context.path(model.path)
+        if (path / "model" / "config.json").is_file() and not (path / "config.json").is_file():
+            path = path / "model"
+        kind: Kind = "folder" if path.exists() else "hub"
+        return Subject(model, kind, model.path, str(path) if kind == "folder" else model.path)
+    if model.predictions is not None:
+        path = context.path(model.predictions)
+        return Subject(model, "predictions", model.predictions, str(path))
+    spec = model.api
+    source = f"{spec.engine}: {spec.model}" if spec is not None else ""
+    return Subject(model, "api", source, "")
+
+
+def _check_sources(subjects: list[Subject]) -> None:
+    for subject in subjects:
+        if subject.kind == "stage" and not Path(subject.location).is_dir():
+            raise InputError(
+                f"The stage '{subject.config.stage}' has left no model for '{subject.name}'.",
+                where=subject.location,
+                expected="a finished training stage of this run",
+                hint=f"run it first, or remove '{subject.name}' from evaluate.models",
+            )
+        if subject.local:
+            from espalier.models import check_source
+
+            check_source(subject.location)
+
+
+def _answer(
+    subjects: list[Subject],
+    evalset: EvalSet,
+    options: EvaluateConfig,
+    folder: Path,
+    shots: Shots | None,
+    seed: int,
+) -> dict[str, Answered]:
+    return {
+        subject.name: answer_all(
+            subject, evalset, options, folder=folder / ANSWERS, shots=shots, seed=seed
+        )
+        for subject in subjects
+    }
+
+
+# --- metrics ---------------------------------------------------------------------------------
+
+
+def _score(
+    subjects: list[Subject],
+    evalset: EvalSet,
+    options: EvaluateConfig,
+    answered: dict[str, Answered],
+    context: StageContext,
+    shots: Shots | None,
+    reward: RewardModel | None,
+    warnings: list[str],
+) -> list[Scored]:
+    wanted = options.metrics
+    answers = {name: one.answers for name, one in answered.items()}
+    references = evalset.references
+    folder = context.folder / ANSWERS
+    found: list[Scored] = []
+    has_references = any(reference is not None for reference in references)
+    for name in REFERENCE_METRICS:
+        if wanted is not None and name not in wanted:
+            continue
+        if has_references:
+            found.append(score_references(name, answers, references))
+        elif wanted is not None:
+            warnings.append(f"{name} was left out: the set has no reference answers.")
+    if reward is not None and (wanted is None or "reward" in wanted):
+        found.append(rewards(reward, answers, evalset, options, folder=folder))
+    elif wanted is not None and "reward" in wanted:
+        warnings.append("reward was left out: `reward_model` names none.")
+    if wanted is None or "perplexity" in wanted:
+        corpus = context.path(options.perplexity_corpus) if options.perplexity_corpus else None
+        made = perplexities(subjects, evalset, options, folder=folder, shots=shots, corpus=corpus)
+        found.extend(made)
+        if wanted is not None and not made:
+            warnings.append(
+                "perplexity was left out: it needs a local model, and references or a corpus."
+            )
+    for hub in options.hub_metrics:
+        found.append(score_hub_metric(hub, answers, references))
+    return [_with_unique_name(scored, found, index) for index, scored in enumerate(found)]
+
+
+def _with_unique_name(scored: Scored, found: list[Scored], index: int) -> Scored:
+    name = scored.metric.name
+    count = sum(other.metric.name == name for other in found[:index])
+    if count:
+        scored.metric = replace(scored.metric, name=f"{name}_{count + 1}")
+    return scored
+
+
+def _reward_path(text: str, context: StageContext) -> Path:
+    path = context.path(text)
+    return path / "model" if (path / "model").is_dir() else path
+
+
+def _reward_model(options: EvaluateConfig, context: StageContext) -> RewardModel | None:
+    if options.reward_model is None:
+        return None
+    return find_reward_model(
+        options.reward_model,
+        context.path(options.reward_model),
+        context.run,
+        allow_training=options.allow_training_reward,
+    )
+
+
+def _synthetic(options: EvaluateConfig, context: StageContext) -> bool:
+    """Whether the set, or an answer, comes from the embedded offline teacher."""
+    own_set = context.path(options.set).parent == context.stage_folder("curate")
+    made_here = own_set and context.shared.teacher.engine == "offline"
+    return made_here or any(
+        model.api is not None and model.api.engine == "offline" for model in options.models
+    )
