@@ -146,6 +146,26 @@ def encode_example(
     return _encode_all(tokenizer, [template.segments(messages, meta)])[0]
 
 
+def encode_conversations(
+    tokenizer: Any,
+    template: Template,
+    conversations: Iterable[tuple[Messages, Mapping[str, Any]]],
+) -> list[Encoded]:
+    """`encode_example` for many (messages, meta) at once; none is dropped or truncated."""
+    rows = [template.segments(messages, meta) for messages, meta in conversations]
+    return _encode_all(tokenizer, rows)
+
+
+def through_answer(encoded: Encoded) -> Encoded:
+    """Without what a template writes after the end of the last answer (such as a newline).
+
+    A reward is read at the token that ends the answer, which is also the last token that a
+    policy generates.
+    """
+    last = max((i for i, trained in enumerate(encoded.trained) if trained), default=-1)
+    return Encoded(encoded.ids[: last + 1], encoded.trained[: last + 1])
+
+
 def encode_examples(
     tokenizer: Any,
     template: Template,

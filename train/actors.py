@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from espalier.scoring import pad_right, selected_logits
 from espalier.train.policy_math import token_entropy, token_logprobs
@@ -107,20 +108,19 @@ class Critic(nn.Module):
 
     def __init__(self, model: Any, *, mean: float = 0.0, deviation: float = 1.0) -> None:
         super().__init__()
-        self.model = model
+        self.model = exact_head(model)
         self.mean = mean
         self.deviation = deviation
 
     def forward(self, ids: Tensor, states: Tensor) -> Tensor:
-        """Values [n] in float32 at flat positions `states`; the head itself never in bf16.
+        """Values [n] in float32 at flat positions `states`.
 
         They are standardised as the scores are: a critic copied from the reward model begins
         as a forecast of the very score that the episode will get.
         """
         hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         chosen = hidden.reshape(-1, hidden.shape[-1]).index_select(0, states)
-        with torch.autocast(ids.device.type, enabled=False):
-            values: Tensor = self.model.score(chosen.float())[:, 0]
+        values: Tensor = self.model.score(chosen)[:, 0].float()
         return (values - self.mean) / self.deviation
 
 
@@ -131,11 +131,30 @@ def zero_head(model: Any) -> Any:
     return model
 
 
-def fast_attention(model: Any, autocast: torch.dtype | None, longest: int) -> Any:
-    """Choose plain attention where it is the faster one: bf16 on a CPU, short sequences.
+class ExactHead(nn.Linear):
+    """A linear head that works in float32 also under autocast.
 
-    The backward pass of torch's fused attention in bf16 on a CPU takes four times as long as in
-    float32; for 512 tokens and less, plain matrix products beat both.
+    A score in bf16 has three digits: two answers would often tie, and values would be coarse.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        with torch.autocast(input.device.type, enabled=False):
+            return functional.linear(input.float(), self.weight.float(), self.bias)
+
+
+def exact_head(model: Any) -> Any:
+    """Let the `score` head of a value model work in float32; same parameters, same names."""
+    head = getattr(model, "score", None)
+    if type(head) is nn.Linear:
+        head.__class__ = ExactHead
+    return model
+
+
+def plain_attention(model: Any, autocast: torch.dtype | None, longest: int) -> Any:
+    """Use plain attention in every pass where that is the faster one: bf16 on a CPU, short text.
+
+    The backward pass of torch's fused attention is slow there (see `attention`). Passes that
+    only score must use the same kernel, or the first ratio of an update would not be 1.
     """
     on_cpu = next(model.parameters()).device.type == "cpu"
     if on_cpu and autocast is torch.bfloat16 and longest <= PLAIN_ATTENTION_TOKENS:

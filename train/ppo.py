@@ -71,7 +71,7 @@ def load_parts(context: StageContext) -> Parts:
     """Policy, frozen copy of it, critic, reward model, rules, prompts."""
     import torch
 
-    from espalier.train.actors import fast_attention, without_dropout
+    from espalier.train.actors import plain_attention, without_dropout
     from espalier.train.ppo_loop import Parts, run_precision
     from espalier.train.rollout import load_rule, prompt_pool, stop_tokens
 
@@ -85,7 +85,7 @@ def load_parts(context: StageContext) -> Parts:
     reward = load_reward(context, tokenizer, template.name) if options.reward else None
     critic = load_critic(context, reward)
     for model in (policy, reference, critic.model):
-        fast_attention(without_dropout(model), autocast, longest)
+        plain_attention(without_dropout(model), autocast, longest)
     for parameter in reference.parameters():
         parameter.requires_grad_(False)
     paths = list(data_files(context, [options.prompts]).values())
@@ -140,11 +140,11 @@ def load_reward(context: StageContext, tokenizer: Any, template_name: str) -> Re
             raise InputError(
                 "The reward model does not say how it scores reference answers.",
                 where=str(path),
-                expected='{"mean": number, "deviation": number}',
+                expected='{"mean": number, "std": number}',
                 hint="set normalise_scores: false to take its scores as they are",
             )
         values = read_json(path)
-        mean, deviation = float(values["mean"]), max(float(values["deviation"]), 1e-6)
+        mean, deviation = float(values["mean"]), max(float(values["std"]), 1e-6)
     return RewardModel(
         model=load_model(source, kind="reward"),
         tokenizer=own,

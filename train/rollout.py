@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from espalier.decoding import decode, row_seed
-from espalier.encoding import encode_example, encode_prompts
+from espalier.encoding import encode_conversations, encode_prompts, through_answer
 from espalier.errors import InputError, StageError, UsageError
 from espalier.records import Example
 from espalier.scoring import reward_scores
@@ -163,15 +163,12 @@ class RewardModel:
         if self.same_tokens:
             sequences = [list(e.ids) for e in episodes]
         else:
-            sequences = [
-                encode_example(
-                    self.tokenizer,
-                    self.template,
-                    prompt.example.with_response(text).messages,
-                    prompt.example.meta,
-                ).ids
+            conversations = [
+                (prompt.example.with_response(text).messages, prompt.example.meta)
                 for prompt, text in zip(prompts, texts, strict=True)
             ]
+            encoded = encode_conversations(self.tokenizer, self.template, conversations)
+            sequences = [through_answer(e).ids for e in encoded]
         raw = reward_scores(self.model, self.tokenizer, sequences, token_budget=token_budget)
         return [(score - self.mean) / self.deviation for score in raw]
 
