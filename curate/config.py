@@ -130,11 +130,13 @@ class SelfInstructConfig(Options):
 
 
 class FilterConfig(Options):
-    """Rules on single rows; a limit of null switches a rule off."""
+    """Rules on single rows; a limit of null switches a rule off. Empty answers always go."""
 
     min_prompt_words: int | None = Field(1, description="Script-aware words in the prompt.")
     max_prompt_words: int | None = Field(4000, description="Script-aware words in the prompt.")
-    min_answer_words: int | None = Field(1, description="Script-aware words in the answer.")
+    min_answer_words: int | None = Field(
+        None, description="Script-aware words in the answer; marks such as ★★★ are none."
+    )
     max_answer_words: int | None = Field(4000, description="Script-aware words in the answer.")
     refusals: bool = Field(True, description="Reject answers that decline the task.")
     copies: bool = Field(True, description="Reject answers that repeat the prompt or its input.")
