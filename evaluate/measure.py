@@ -26,6 +26,7 @@ from espalier.evaluate.perplexity import (
     score_texts,
     tables,
 )
+from espalier.evaluate.predictions import row_error
 from espalier.evaluate.rewards import RewardModel, RewardScorer
 from espalier.evaluate.significance import Column
 from espalier.files import atomic_write_json, hash_path, read_json
@@ -203,7 +204,7 @@ def read_corpus(path: Path) -> list[str]:
 
 def _corpus_text(path: Path, item: Any) -> str:
     if isinstance(item, BadRow):
-        raise item.error()
+        raise row_error(item)
     text = item.value.get("text")
     if not isinstance(text, str):
         raise InputError(

@@ -111,12 +111,7 @@ def read_predictions(
 def _read(path: Path, answer_field: str | None) -> Iterable[Prediction]:
     for item in read_rows(path):
         if isinstance(item, BadRow):
-            raise InputError(
-                f"{item.reason}{f' Found: {item.found}.' if item.found else ''}",
-                where=place(path, item.line, item.field),
-                expected=item.expected or "a row with an answer",
-                hint="correct the row in the predictions file",
-            )
+            raise row_error(item)
         value = item.value
         yield Prediction(
             item.line,
@@ -125,6 +120,17 @@ def _read(path: Path, answer_field: str | None) -> Iterable[Prediction]:
             tuple(_prompts(value)),
             _instruction(value),
         )
+
+
+def row_error(item: BadRow) -> InputError:
+    """A row that can't be read, as the error that stops the evaluation."""
+    found = f" Found: {item.found}." if item.found else ""
+    return InputError(
+        f"{item.reason}{found}",
+        where=place(item.path, item.line),
+        expected=item.expected or None,
+        hint="correct that row of the file",
+    )
 
 
 def _answer(value: Mapping[str, Any], answer_field: str | None, where: str) -> str:
