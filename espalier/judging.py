@@ -217,6 +217,7 @@ _NAMES = {
     "fluency": ("fluency", "流畅性", "流畅", "通顺"),
     "safety": ("safety", "安全性", "安全"),
 }
+_ALL_NAMES = frozenset(name for names in _NAMES.values() for name in names)
 _REASONS = ("reason", "explanation", "理由", "原因")
 _WORD_NUMBERS = {word: mark for mark, word in enumerate("一二三四五", start=1)} | {
     word: mark for mark, word in enumerate(("one", "two", "three", "four", "five"), start=1)
@@ -244,9 +245,8 @@ def parse_rubric(text: str) -> Rubric | None:
     """
     normal = unicodedata.normalize("NFKC", text)
     for value in _objects(normal):
-        rubric = _from_object(value)
-        if rubric is not None:
-            return rubric
+        if any(str(key).strip().lower() in _ALL_NAMES for key in value):
+            return _from_object(value)
     return _from_lines(_plain(normal))
 
 

@@ -62,9 +62,17 @@ def _as_listed(frame: Frame, slots: Slots) -> Slots:
     }
 
 
+@cache
+def _weights(language: Language) -> list[float]:
+    """Frames that can say more are drawn more often, by the root of what they can say."""
+    most = 1000
+    return [min(most, frame.combinations()) ** 0.5 for frame in _FRAMES[language]]
+
+
 def compose(language: Language, rng: Random) -> str:
-    """A new instruction in this language, its frame drawn evenly."""
-    text = rng.choice(_FRAMES[language]).compose(rng)
+    """A new instruction in this language."""
+    (frame,) = rng.choices(_FRAMES[language], _weights(language))
+    text = frame.compose(rng)
     return text[:1].upper() + text[1:]
 
 
