@@ -7,6 +7,7 @@ missing, extra, duplicate and empty rows; a file for other prompts is refused.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ ID_FIELDS = ("id", "example_id", "task_id", "question_id", "uid")
 PROMPT_FIELDS = ("prompt", "question", "query", "instruction")
 INPUT_FIELDS = ("input", "context")
 LONG_ANSWER = 100_000
+# Markers of chat templates: a word beside one is a word of its own.
+_MARKERS = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>")
 # Templated prompts are found by searching every prompt of the set in them; beyond this many
 # searches the work would be felt.
 _SEARCHES = 20_000_000
@@ -192,6 +195,7 @@ def _prompts(value: Mapping[str, Any]) -> list[str]:
         texts += users[-1:]
     # Instruction and input name a prompt exactly; a templated text comes last.
     texts.sort(key=len)
+    texts += [_MARKERS.sub(" ", text) for text in texts[-1:]]
     return list(dict.fromkeys(key for text in texts if (key := normalise(text))))
 
 
