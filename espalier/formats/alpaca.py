@@ -1,50 +1,81 @@
-"""Alpaca: `{instruction, input, output}` (Taori et al. 2023); `input` may be absent."""
+"""Alpaca: `instruction`, `input` (may be empty or absent), `output` (Taori et al. 2023).
+
+`system` and `history` (earlier question and answer pairs) are read where they are given.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from espalier.formats.base import FieldError, Format, other_fields, text_field, with_input
-from espalier.records import Example
+from espalier.formats.base import (
+    Answers,
+    Format,
+    RowFault,
+    answer_of,
+    describe,
+    extras,
+    has_fields,
+    optional_text,
+    single_turn,
+    split_input,
+    system_text,
+    text_of,
+    with_input,
+)
+from espalier.records import Example, Message
 
-_USED = ("instruction", "input", "output", "system")
+_FIELDS = ("instruction", "input", "output", "system", "history")
 
 
-def _fits(row: Mapping[str, Any]) -> bool:
-    return "instruction" in row and "output" in row
+def _history(row: Mapping[str, Any]) -> list[Message]:
+    value = row.get("history") or []
+    turns: list[Message] = []
+    for pair in value if isinstance(value, list) else [value]:
+        texts = isinstance(pair, list) and [isinstance(text, str) and text.strip() for text in pair]
+        if not texts or len(texts) != 2 or not all(texts):
+            raise RowFault(
+                "The field 'history' is not a list of earlier turns.",
+                field="history",
+                found=describe(value),
+                expected="a list of [question, answer] pairs of texts",
+            )
+        turns.extend((Message("user", pair[0]), Message("assistant", pair[1])))
+    return turns
 
 
-def _parse(row: Mapping[str, Any]) -> list[Example]:
-    instruction = text_field(row, "instruction")
-    extra = text_field(row, "input", optional=True)
-    meta = other_fields(row, _USED)
-    if extra.strip():
+def _parse(row: Mapping[str, Any], answers: Answers) -> list[Example]:
+    instruction = text_of(row, "instruction")
+    extra = optional_text(row, "input")
+    answer = answer_of(row, "output", answers)
+    system = optional_text(row, "system")
+    history = _history(row)
+    meta = extras(row, _FIELDS)
+    if extra.strip() and not history:
         meta["input"] = extra
-    prompt = with_input(instruction, extra)
-    system = text_field(row, "system", optional=True) or None
-    return [Example.single(prompt, text_field(row, "output"), system=system, meta=meta)]
-
-
-def single_turn(example: Example) -> tuple[str, str, str, str]:
-    """System, instruction, input and response of a one-turn example.
-
-    Raises FieldError for a dialogue of several turns, which one row can't hold.
-    """
-    users = [m for m in example.messages if m.role == "user"]
-    if len(users) != 1 or example.response is None:
-        raise FieldError(None, "A dialogue does not fit a one-turn format.", example.id, "one turn")
-    system = next((m.content for m in example.messages if m.role == "system"), "")
-    content, extra = users[0].content, example.meta.get("input")
-    if isinstance(extra, str) and extra.strip() and content.endswith("\n\n" + extra):
-        return system, content[: -len(extra) - 2], extra, example.response
-    return system, content, "", example.response
+    turns = [Message("system", system)] if system.strip() else []
+    turns.extend(history)
+    turns.append(Message("user", with_input(instruction, extra)))
+    if answer is not None:
+        turns.append(Message("assistant", answer))
+    return [Example.make(turns, meta)]
 
 
 def _dump(example: Example) -> dict[str, Any]:
-    system, instruction, extra, response = single_turn(example)
+    prompt, response = single_turn(example, "alpaca", system=True)
+    instruction, extra = split_input(prompt, example.meta)
     row = {"instruction": instruction, "input": extra, "output": response}
+    system = system_text(example)
     return {**row, "system": system} if system else row
 
 
-FORMAT = Format("alpaca", "examples", "instruction, output", _fits, _parse, _dump)
+ALPACA = Format[Example](
+    name="alpaca",
+    kind="examples",
+    shape="instruction, input (optional), output",
+    fits=has_fields("instruction", "output"),
+    resembles=has_fields("instruction"),
+    parse=_parse,
+    dump=_dump,
+    nested=("history",),
+)

@@ -1,37 +1,54 @@
-"""Dolly: `{instruction, context, response, category}` (Databricks 2023)."""
+"""Dolly: `instruction`, `context` (may be empty), `response`, `category` (Databricks 2023)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from espalier.formats.alpaca import single_turn
-from espalier.formats.base import Format, other_fields, text_field, with_input
+from espalier.formats.base import (
+    Answers,
+    Format,
+    answer_of,
+    extras,
+    has_fields,
+    optional_text,
+    single_turn,
+    split_input,
+    text_of,
+    with_input,
+)
 from espalier.records import Example
 
 
-def _fits(row: Mapping[str, Any]) -> bool:
-    return "instruction" in row and "response" in row and "output" not in row
-
-
-def _parse(row: Mapping[str, Any]) -> list[Example]:
-    context = text_field(row, "context", optional=True)
-    meta = other_fields(row, ("instruction", "context", "response"))
+def _parse(row: Mapping[str, Any], answers: Answers) -> list[Example]:
+    instruction = text_of(row, "instruction")
+    # Model outputs in the Alpaca style name the context "input".
+    source = "context" if "context" in row else "input"
+    context = optional_text(row, source)
+    answer = answer_of(row, "response", answers)
+    meta = extras(row, ("instruction", source, "response"))
     if context.strip():
         meta["input"] = context
-    prompt = with_input(text_field(row, "instruction"), context)
-    return [Example.single(prompt, text_field(row, "response"), meta=meta)]
+    return [Example.single(with_input(instruction, context), answer, meta=meta)]
 
 
 def _dump(example: Example) -> dict[str, Any]:
-    _, instruction, context, response = single_turn(example)
-    category = str(example.meta.get("category") or "")
+    prompt, response = single_turn(example, "dolly")
+    instruction, context = split_input(prompt, example.meta)
+    category = example.meta.get("category")
     return {
         "instruction": instruction,
         "context": context,
         "response": response,
-        "category": category,
+        "category": category if isinstance(category, str) else "",
     }
 
 
-FORMAT = Format("dolly", "examples", "instruction, response", _fits, _parse, _dump)
+DOLLY = Format[Example](
+    name="dolly",
+    kind="examples",
+    shape="instruction, context (optional), response, category (optional)",
+    fits=has_fields("instruction", "response"),
+    parse=_parse,
+    dump=_dump,
+)

@@ -1,36 +1,44 @@
-"""Open-Orca: `{system_prompt, question, response}` (Mukherjee et al. 2023)."""
+"""Open-Orca: `system_prompt` (may be empty), `question`, `response`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from espalier.formats.alpaca import single_turn
-from espalier.formats.base import Format, other_fields, text_field, with_input
+from espalier.formats.base import (
+    Answers,
+    Format,
+    answer_of,
+    extras,
+    has_fields,
+    optional_text,
+    single_turn,
+    system_text,
+    text_of,
+)
 from espalier.records import Example
 
-_USED = ("system_prompt", "question", "response")
 
-
-def _fits(row: Mapping[str, Any]) -> bool:
-    return "question" in row and "response" in row
-
-
-def _parse(row: Mapping[str, Any]) -> list[Example]:
-    system = text_field(row, "system_prompt", optional=True)
-    meta = other_fields(row, (*_USED, "id"))
-    if row.get("id") is not None:
-        meta["row_id"] = row["id"]
-    question, response = text_field(row, "question"), text_field(row, "response")
-    return [
-        Example.single(question, response, system=(system.strip() and system) or None, meta=meta)
-    ]
+def _parse(row: Mapping[str, Any], answers: Answers) -> list[Example]:
+    question = text_of(row, "question")
+    answer = answer_of(row, "response", answers)
+    system = optional_text(row, "system_prompt")
+    meta = extras(row, ("system_prompt", "question", "response"))
+    return [Example.single(question, answer, system=system if system.strip() else None, meta=meta)]
 
 
 def _dump(example: Example) -> dict[str, Any]:
-    system, instruction, extra, response = single_turn(example)
-    question = with_input(instruction, extra)
-    return {"system_prompt": system, "question": question, "response": response}
+    question, response = single_turn(example, "open-orca", system=True)
+    row = {"system_prompt": system_text(example), "question": question, "response": response}
+    return {"id": example.id, **row}
 
 
-FORMAT = Format("open-orca", "examples", "system_prompt, question, response", _fits, _parse, _dump)
+OPEN_ORCA = Format[Example](
+    name="open-orca",
+    kind="examples",
+    shape="system_prompt (optional), question, response",
+    fits=has_fields("question", "response"),
+    resembles=has_fields("question"),
+    parse=_parse,
+    dump=_dump,
+)

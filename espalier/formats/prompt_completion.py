@@ -1,36 +1,46 @@
-"""`{prompt, completion}` (also `response` or `answer` as the second field)."""
+"""Prompt and completion: `prompt`, `completion` (or `response`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from espalier.formats.alpaca import single_turn
-from espalier.formats.base import Format, other_fields, text_field, with_input
+from espalier.formats.base import (
+    Answers,
+    Format,
+    answer_of,
+    extras,
+    has_fields,
+    single_turn,
+    text_of,
+)
 from espalier.records import Example
 
-_ANSWERS = ("completion", "response", "answer")
-
-
-def _answer(row: Mapping[str, Any]) -> str:
-    return next((name for name in _ANSWERS if name in row), "completion")
+_has_prompt = has_fields("prompt")
 
 
 def _fits(row: Mapping[str, Any]) -> bool:
-    text = isinstance(row.get("prompt"), str) or row.get("prompt", 0) is None
-    return text and _answer(row) in row and not {"chosen", "rejected"} & set(row)
+    return _has_prompt(row) and ("completion" in row or "response" in row)
 
 
-def _parse(row: Mapping[str, Any]) -> list[Example]:
-    answer = _answer(row)
-    meta = other_fields(row, ("prompt", answer))
-    return [Example.single(text_field(row, "prompt"), text_field(row, answer), meta=meta)]
+def _parse(row: Mapping[str, Any], answers: Answers) -> list[Example]:
+    name = "response" if "response" in row and "completion" not in row else "completion"
+    prompt = text_of(row, "prompt")
+    answer = answer_of(row, name, answers)
+    return [Example.single(prompt, answer, meta=extras(row, ("prompt", name)))]
 
 
 def _dump(example: Example) -> dict[str, Any]:
-    system, instruction, extra, response = single_turn(example)
-    prompt = with_input(instruction, extra)
-    return {"prompt": f"{system}\n\n{prompt}" if system else prompt, "completion": response}
+    prompt, response = single_turn(example, "prompt-completion")
+    return {"prompt": prompt, "completion": response}
 
 
-FORMAT = Format("prompt-completion", "examples", "prompt, completion", _fits, _parse, _dump)
+PROMPT_COMPLETION = Format[Example](
+    name="prompt-completion",
+    kind="examples",
+    shape="prompt, completion (or response)",
+    fits=_fits,
+    resembles=_has_prompt,
+    parse=_parse,
+    dump=_dump,
+)

@@ -1,37 +1,49 @@
-"""Dataset files to records and back."""
+"""Examples and preference pairs out of a dataset file of any format."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from espalier.errors import InputError, UsageError
-from espalier.formats import preference
-from espalier.formats.base import FieldError, Format, Kind
-from espalier.formats.detect import FORMATS, detect, format_named
+from espalier.errors import InputError
+from espalier.formats.base import Answers, Format, RowFault, names
+from espalier.formats.detect import SAMPLE_ROWS, judge
 from espalier.formats.files import (
-    COMPRESSIONS,
-    RAW_CHARACTERS,
     BadRow,
+    Container,
     Row,
+    bad_row,
+    container_of,
+    numbered_by,
     read_rows,
-    shorten,
-    write_csv,
-    write_json,
-    write_jsonl,
-    write_parquet,
 )
-from espalier.records import Example, Message, PreferencePair
+from espalier.formats.registry import (
+    EXAMPLE_FORMATS,
+    PAIR_FORMATS,
+    AnyFormat,
+    format_of_row,
+    kind_of,
+    unpack,
+)
+from espalier.formats.write import write_examples, write_pairs
+from espalier.records import Example, Message, PreferencePair, dump_line
 
-Reject = BadRow
+__all__ = [
+    "OnBadRow",
+    "Reject",
+    "kind_of",
+    "read_examples",
+    "read_pairs",
+    "write_examples",
+    "write_pairs",
+]
+
 OnBadRow = Literal["stop", "quarantine"]
-Record = TypeVar("Record", Example, PreferencePair)
-
-
-def kind_of(format: str) -> Kind:
-    """Whether rows of this format are examples or preference pairs."""
-    return format_named(format).kind
+Reject = BadRow
+RecordT = TypeVar("RecordT", Example, PreferencePair)
 
 
 def read_examples(
@@ -41,22 +53,33 @@ def read_examples(
     on_bad_row: OnBadRow = "stop",
     rejects: list[Reject] | None = None,
     limit: int | None = None,
+    answers: Answers = "required",
 ) -> Iterator[Example]:
-    """The examples of a dataset file, streamed.
+    """Yield the examples of a dataset file, at most `limit`.
 
-    A bad row raises InputError ("stop"), or is put into `rejects` ("quarantine"). From a file of
-    preference pairs come the preferred sides. `limit` bounds the examples.
+    A bad row ends in InputError, or with `quarantine` goes to `rejects` (which is then needed).
+    With `answers="optional"` rows without an answer give prompts. A file of preference pairs is
+    an InputError, unless the format is named: then the chosen side of each pair is the example.
     """
-    chosen = _resolve(path, format)
-    records = _records(path, chosen, on_bad_row, rejects)
-    for index, record in enumerate(records):
-        if limit is not None and index >= limit:
-            return
-        yield record if isinstance(record, Example) else _preferred(record)
-
-
-def _preferred(pair: PreferencePair) -> Example:
-    return Example.make((*pair.prompt, Message("assistant", pair.chosen)), pair.meta)
+    source = _open(path, format)
+    item = source.format
+    records: Iterator[Example]
+    if item.name in EXAMPLE_FORMATS:
+        example_format = EXAMPLE_FORMATS[item.name]
+        records = _records(source, example_format, on_bad_row, rejects, answers)
+    elif format == "auto":
+        raise InputError(
+            f"The file holds preference pairs ({item.name}), not examples.",
+            where=str(path),
+            expected="rows with one answer",
+            hint=f"use it as preferences, or name the format ({item.name}) to train on the "
+            "chosen answers",
+        )
+    else:
+        pair_format = PAIR_FORMATS[item.name]
+        pairs = _records(source, pair_format, on_bad_row, rejects, answers)
+        records = (_chosen(pair) for pair in pairs)
+    return itertools.islice(records, limit)
 
 
 def read_pairs(
@@ -67,95 +90,71 @@ def read_pairs(
     rejects: list[Reject] | None = None,
     limit: int | None = None,
 ) -> Iterator[PreferencePair]:
-    """The preference pairs of a dataset file, streamed; see `read_examples`."""
-    chosen = _resolve(path, format)
-    if chosen.kind != "pairs":
+    """Yield the preference pairs of a dataset file; bad rows as in `read_examples`."""
+    source = _open(path, format)
+    if source.format.name not in PAIR_FORMATS:
         raise InputError(
-            f"The file holds no preference pairs but rows of the format '{chosen.name}'.",
+            f"The file holds examples ({source.format.name}), not preference pairs.",
             where=str(path),
-            expected="rows with chosen and rejected",
+            expected=f"rows with {PAIR_FORMATS['preference'].shape}",
         )
-    for index, record in enumerate(_records(path, chosen, on_bad_row, rejects)):
-        if limit is not None and index >= limit:
-            return
-        if isinstance(record, PreferencePair):
-            yield record
+    pair_format = PAIR_FORMATS[source.format.name]
+    records = _records(source, pair_format, on_bad_row, rejects, "required")
+    return itertools.islice(records, limit)
 
 
-def _resolve(path: Path | str, format: str) -> Format:
-    return format_named(detect(path, format=format).format)
+@dataclass(frozen=True)
+class _Source:
+    container: Container
+    format: AnyFormat
+    rows: Iterator[Row | BadRow]
+
+
+def _open(path: Path | str, format: str) -> _Source:
+    container = container_of(path)
+    rows = read_rows(path, container)
+    sample = list(itertools.islice(rows, SAMPLE_ROWS))
+    item, _ = judge(path, container, sample, format=format)
+    return _Source(container, item, itertools.chain(sample, rows))
+
+
+def _chosen(pair: PreferencePair) -> Example:
+    return Example.make((*pair.prompt, Message("assistant", pair.chosen)), pair.meta)
 
 
 def _records(
-    path: Path | str, chosen: Format, on_bad_row: OnBadRow, rejects: list[Reject] | None
-) -> Iterator[Example | PreferencePair]:
-    for row in read_rows(path):
-        if isinstance(row, Row):
-            try:
-                yield from chosen.parse(row.value)
-                continue
-            except FieldError as error:
-                bad = _complain(row, chosen, error)
-        else:
+    source: _Source,
+    item: Format[RecordT],
+    on_bad_row: OnBadRow,
+    rejects: list[Reject] | None,
+    answers: Answers,
+) -> Iterator[RecordT]:
+    if on_bad_row == "quarantine" and rejects is None:
+        raise ValueError("quarantine needs a list for the rejects: no row may vanish")
+    unit = numbered_by(source.container.kind)
+    for row in source.rows:
+        if isinstance(row, BadRow):
             bad = row
-        if on_bad_row == "stop":
-            raise bad.error()
-        if rejects is not None:
-            rejects.append(bad)
-
-
-def _complain(row: Row, chosen: Format, error: FieldError) -> BadRow:
-    other = next((item for item in FORMATS if item.fits(row.value)), None)
-    reason = error.reason
-    if other is not None and other is not chosen and not chosen.fits(row.value):
-        reason = f"The row is '{other.name}', the rows before it '{chosen.name}'. {reason}"
-    found = "" if error.found is None else shorten(error.found)
-    raw = shorten(row.value, RAW_CHARACTERS)
-    return BadRow(row.path, row.line, error.field, reason, found, error.expected, raw)
-
-
-def write_examples(
-    path: Path | str, examples: Iterable[Example], *, format: str = "espalier"
-) -> int:
-    """Write examples in a format; the container follows the suffix. Returns how many.
-
-    Raises UsageError for a format that is only read, InputError for an example that does not fit
-    (a dialogue in a one-turn format).
-    """
-    return _write(path, examples, format_named(format))
-
-
-def write_pairs(
-    path: Path | str, pairs: Iterable[PreferencePair], *, format: str = "espalier"
-) -> int:
-    """Write preference pairs (formats `espalier` and `preference`); see `write_examples`."""
-    chosen = preference.OWN_PAIRS if format == "espalier" else format_named(format)
-    return _write(path, pairs, chosen)
-
-
-def _write(path: Path | str, records: Iterable[Record], chosen: Format) -> int:
-    if chosen.dump is None:
-        raise UsageError(f"The format '{chosen.name}' is only read, not written.")
-    dump = chosen.dump
-
-    def rows() -> Iterator[dict[str, Any]]:
-        for record in records:
+        else:
             try:
-                yield dump(record)
-            except FieldError as error:
-                raise InputError(
-                    f"A row can't be written as '{chosen.name}': {error.reason}",
-                    where=f"row {record.id}",
-                    expected=error.expected,
-                    hint="write it as messages or sharegpt",
-                ) from error
+                yield from item.parse(unpack(row.value, item), answers)
+                continue
+            except RowFault as fault:
+                told = _explained(fault, row.value, item)
+                bad = bad_row(row.path, row.line, told, dump_line(row.value), unit)
+        if rejects is None or on_bad_row == "stop":
+            raise bad.error()
+        rejects.append(bad)
 
-    suffixes = [suffix for suffix in Path(path).suffixes if suffix not in COMPRESSIONS]
-    suffix = suffixes[-1].lower() if suffixes else ".jsonl"
-    if suffix == ".parquet":
-        return write_parquet(path, rows())
-    if suffix == ".csv":
-        return write_csv(path, list(rows()))
-    if suffix == ".json":
-        return write_json(path, rows())
-    return write_jsonl(path, rows())
+
+def _explained(fault: RowFault, row: dict[str, Any], item: AnyFormat) -> RowFault:
+    """A fault of a row that would fit another format says so."""
+    other = None if item.fits(row) else format_of_row(row)
+    if other is None or other is item:
+        return fault
+    return RowFault(
+        f"The row is of the format {other.name}, not {item.name}.",
+        field=fault.field,
+        found=f"the fields {names(row)}",
+        expected=f"the fields of {item.name}: {item.shape}",
+    )

@@ -1,14 +1,16 @@
-"""Conversations: OpenAI `messages`, ShareGPT/Vicuna `conversations`, and our own rows."""
+"""Turns of a conversation, in any of the usual spellings, to messages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from espalier.formats.base import FieldError, Format, other_fields
+from espalier.formats.base import Answers, RowFault, describe, names
 from espalier.records import Example, Message, Messages, Role
 
-ROLE_NAMES: dict[str, Role] = {
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
     "user": "user",
     "human": "user",
     "prompter": "user",
@@ -16,116 +18,118 @@ ROLE_NAMES: dict[str, Role] = {
     "gpt": "assistant",
     "chatgpt": "assistant",
     "chatbot": "assistant",
-    "bot": "assistant",
-    "bard": "assistant",
     "bing": "assistant",
+    "bard": "assistant",
     "model": "assistant",
-    "system": "system",
-    "developer": "system",
+    "bot": "assistant",
 }
 
 
-def parse_turns(value: Any, field: str) -> Messages:
-    """Turns with `from/value` or `role/content`; raises FieldError naming the turn."""
+def message_list(value: Any, field: str) -> Messages:
+    """Turns from `[{role, content}, …]` or `[{from, value}, …]`; RowFault names the turn."""
     if not isinstance(value, list) or not value:
-        raise FieldError(
-            field,
-            f"The field '{field}' is not a list of turns, or empty.",
-            value,
-            "a list of turns",
+        raise RowFault(
+            f"The field '{field}' is not a list of turns.",
+            field=field,
+            found=describe(value),
+            expected="a non-empty list of turns, each with a role and a text",
         )
-    turns = []
-    for index, item in enumerate(value):
-        place = f"{field}[{index}]"
-        if not isinstance(item, Mapping):
-            raise FieldError(place, "A turn is not an object.", item, "from/value or role/content")
-        name = item.get("role", item.get("from"))
-        role = ROLE_NAMES.get(str(name).lower())
-        if role is None:
-            known = ", ".join(ROLE_NAMES)
-            raise FieldError(place, f"The role of a turn is unknown: {name!r}.", item, known)
-        content = item.get("content", item.get("value"))
-        if isinstance(content, list):
-            content = _text_parts(content)
-        if not isinstance(content, str):
-            raise FieldError(place, "A turn has no text.", item, "text in content (or value)")
-        turns.append(Message(role, content))
-    return tuple(turns)
+    return tuple(_turn(item, number, field) for number, item in enumerate(value, 1))
 
 
-def _text_parts(parts: list[Any]) -> str | None:
-    """The text of OpenAI's content parts; None when any part is no text."""
-    texts = [part.get("text") if isinstance(part, Mapping) else None for part in parts]
-    return "".join(t for t in texts if t) if all(isinstance(t, str) for t in texts) else None
-
-
-def _trained(turns: Messages, field: str) -> Messages:
-    if not any(m.role == "assistant" for m in turns):
-        raise FieldError(
-            field, "The conversation has no assistant turn.", len(turns), "at least one"
+def _turn(item: Any, number: int, field: str) -> Message:
+    if not isinstance(item, Mapping):
+        raise RowFault(
+            f"Turn {number} is not an object.",
+            field=f"{field}[{number - 1}]",
+            found=describe(item),
+            expected="an object with role and content (or from and value)",
         )
-    if not any(m.content.strip() for m in turns if m.role == "assistant"):
-        raise FieldError(field, "Every assistant turn is empty.", "", "text that is not blank")
-    return turns
+    role_key = "role" if "role" in item else "from"
+    text_key = next((key for key in ("content", "value", "text") if key in item), "content")
+    role = item.get(role_key)
+    known = ROLES.get(role.strip().lower()) if isinstance(role, str) else None
+    if known is None:
+        raise RowFault(
+            f"Turn {number} has an unknown role.",
+            field=f"{field}[{number - 1}].{role_key}",
+            found=describe(role) if role_key in item else f"the fields {names(item)}",
+            expected="system, user (human) or assistant (gpt); tool calls are not read",
+        )
+    return Message(known, _content(item.get(text_key), number, f"{field}[{number - 1}].{text_key}"))
 
 
-def _messages_fits(row: Mapping[str, Any]) -> bool:
-    return isinstance(row.get("messages"), list) and "meta" not in row
+def _content(value: Any, number: int, field: str) -> str:
+    if isinstance(value, list) and value:
+        # The API form with parts; pictures and sound have no text to keep.
+        parts = [part.get("text") if isinstance(part, Mapping) else None for part in value]
+        if all(isinstance(part, str) for part in parts):
+            return "".join(part for part in parts if part)
+    if not isinstance(value, str):
+        raise RowFault(
+            f"Turn {number} holds no text.", field=field, found=describe(value), expected="text"
+        )
+    return value
 
 
-def _parse_messages(row: Mapping[str, Any]) -> list[Example]:
-    turns = _trained(parse_turns(row.get("messages"), "messages"), "messages")
-    return [Example.make(turns, other_fields(row, ("messages",)))]
+def conversation(
+    turns: Iterable[Message], answers: Answers, *, field: str, meta: Mapping[str, Any]
+) -> Example:
+    """An Example from turns; RowFault on blank turns, or when no answer follows a question.
+
+    An answer before the first question and a last question without an answer are cut off, and
+    counted in `meta` (`dropped_leading`, `dropped_trailing`). With optional answers the unanswered
+    end stays: the conversation is then a prompt.
+    """
+    kept = [turn for turn in turns if turn.role != "system" or turn.content.strip()]
+    check_turns(kept, field)
+    head = _system_head(kept, field)
+    body = kept[len(head) :]
+    start = next((i for i, turn in enumerate(body) if turn.role == "user"), len(body))
+    if start == len(body):
+        raise RowFault(
+            "The conversation has no user turn.",
+            field=field,
+            found=f"the roles {', '.join(turn.role for turn in kept[:12])}",
+            expected="at least one user turn",
+        )
+    end = len(body)
+    while answers == "required" and end > start and body[end - 1].role != "assistant":
+        end -= 1
+    if end == start:
+        raise RowFault(
+            "The conversation has no assistant turn after its first user turn.",
+            field=field,
+            found=f"the roles {', '.join(turn.role for turn in kept[:12])}",
+            expected="at least one answer",
+        )
+    notes = dict(meta)
+    if start:
+        notes["dropped_leading"] = start
+    if end < len(body):
+        notes["dropped_trailing"] = len(body) - end
+    return Example.make([*head, *body[start:end]], notes)
 
 
-def _dump_messages(example: Example) -> dict[str, Any]:
-    return {"messages": [m.to_json() for m in example.messages]}
+def _system_head(turns: list[Message], field: str) -> list[Message]:
+    head = [turn for turn in turns if turn.role == "system"]
+    if turns[: len(head)] != head:
+        raise RowFault(
+            "A system turn stands inside the conversation.",
+            field=field,
+            found=f"the roles {', '.join(turn.role for turn in turns[:12])}",
+            expected="system turns only at the start",
+        )
+    return head
 
 
-def _sharegpt_fits(row: Mapping[str, Any]) -> bool:
-    return isinstance(row.get("conversations", row.get("conversation")), list)
-
-
-def _parse_sharegpt(row: Mapping[str, Any]) -> list[Example]:
-    name = "conversations" if "conversations" in row else "conversation"
-    turns = _trained(parse_turns(row.get(name), name), name)
-    if turns[0].role == "assistant":
-        # ShareGPT pages often begin in the middle: an answer to nothing teaches nothing.
-        turns = _trained(turns[1:], name) if len(turns) > 1 else turns
-    meta = other_fields(row, (name, "id"))
-    if row.get("id") is not None:
-        meta["row_id"] = row["id"]
-    return [Example.make(turns, meta)]
-
-
-def _dump_sharegpt(example: Example) -> dict[str, Any]:
-    names = {"user": "human", "assistant": "gpt", "system": "system"}
-    turns = [{"from": names[m.role], "value": m.content} for m in example.messages]
-    return {"id": example.id, "conversations": turns}
-
-
-def _own_fits(row: Mapping[str, Any]) -> bool:
-    return {"id", "messages", "meta"} <= set(row) and isinstance(row.get("messages"), list)
-
-
-def _parse_own(row: Mapping[str, Any]) -> list[Example]:
-    turns = parse_turns(row.get("messages"), "messages")
-    meta = row.get("meta") or {}
-    if not isinstance(meta, Mapping):
-        raise FieldError("meta", "The field 'meta' is not an object.", meta, "an object")
-    example = Example.make(turns, meta)
-    identity = row.get("id")
-    return [Example(str(identity), turns, dict(meta)) if identity else example]
-
-
-def _dump_own(example: Example) -> dict[str, Any]:
-    return example.to_json()
-
-
-OWN = Format("espalier", "examples", "id, messages, meta", _own_fits, _parse_own, _dump_own)
-MESSAGES = Format(
-    "messages", "examples", "messages", _messages_fits, _parse_messages, _dump_messages
-)
-SHAREGPT = Format(
-    "sharegpt", "examples", "conversations", _sharegpt_fits, _parse_sharegpt, _dump_sharegpt
-)
+def check_turns(turns: Iterable[Message], field: str) -> None:
+    """RowFault when a turn has no text."""
+    for number, turn in enumerate(turns, 1):
+        if not turn.content.strip():
+            raise RowFault(
+                f"Turn {number} ({turn.role}) is empty.",
+                field=field,
+                found="an empty text",
+                expected="text in every turn",
+            )
