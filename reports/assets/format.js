@@ -1,0 +1,82 @@
+// Words and numbers.
+
+let STRINGS = {};
+
+// The string at `key`; values are put in once, so braces inside them stay as they are.
+function t(key, values = {}) {
+  const text = STRINGS[key];
+  if (text === undefined) throw new Error(`no string '${key}'`);
+  return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+}
+
+const MINUS = "\u2212";
+const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+
+function fixed(value, decimals) {
+  const text = Math.abs(value).toLocaleString("en-US", {
+    minimumFractionDigits: decimals,
+    maximumFractionDigits: decimals,
+  });
+  return value < 0 && Number(text.replaceAll(",", "")) !== 0 ? MINUS + text : text;
+}
+
+const whole = (value) => fixed(value, 0);
+
+// Decimals that give the largest of the values three digits.
+function decimalsFor(values) {
+  const scale = Math.max(0, ...values.filter(isNumber).map(Math.abs));
+  if (scale === 0) return 2;
+  return Math.min(4, Math.max(0, 2 - Math.floor(Math.log10(scale))));
+}
+
+// A metric's value. Percent metrics are shares in 0..1.
+function metricNumber(metric, value, scale = [value]) {
+  if (!isNumber(value)) return "–";
+  if (metric.format === "percent") return fixed(100 * value, 1);
+  return fixed(value, decimalsFor(scale));
+}
+
+const unitOf = (metric) => (metric.format === "percent" ? " %" : "");
+
+function signedNumber(metric, value, scale) {
+  const text = metricNumber(metric, value, scale);
+  return /^[\u2212\u2013]/.test(text) || Number(text.replaceAll(",", "")) === 0 ? text : `+${text}`;
+}
+
+function interval(metric, low, high, scale = [low, high]) {
+  if (!isNumber(low) || !isNumber(high)) return "";
+  return `[${metricNumber(metric, low, scale)}, ${metricNumber(metric, high, scale)}]`;
+}
+
+// Any number, short: 15.2k, 0.0012, 3e−7.
+function compact(value) {
+  if (!isNumber(value)) return "–";
+  const size = Math.abs(value);
+  if (size >= 1e6) return fixed(value / 1e6, size < 1e7 ? 1 : 0) + "M";
+  if (size >= 1e4) return fixed(value / 1e3, size < 1e5 ? 1 : 0) + "k";
+  if (size !== 0 && size < 1e-3) {
+    const [head, power] = value.toExponential(1).split("e");
+    return `${head.replace(/\.0$/, "").replace("-", MINUS)}e${power.replace("-", MINUS)}`;
+  }
+  const text = String(Number(value.toPrecision(3)));
+  return text.replace("-", MINUS);
+}
+
+function pValue(p) {
+  if (!isNumber(p)) return "–";
+  return p < 0.001 ? "< 0.001" : fixed(p, 3);
+}
+
+// Round steps for an axis: about `count` of them between low and high.
+function ticks(low, high, count) {
+  const span = high - low;
+  if (!(span > 0)) return [low];
+  const raw = span / Math.max(1, count);
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= raw * 0.999);
+  const first = Math.ceil(low / step - 1e-9);
+  const last = Math.floor(high / step + 1e-9);
+  const found = [];
+  for (let i = first; i <= last; i += 1) found.push(Number((i * step).toPrecision(12)));
+  return found;
+}

@@ -1,0 +1,54 @@
+// What the reader chose, kept in the address: #answers&mode=a&q=text.
+
+const state = { at: "", values: new Map(), listeners: [] };
+
+function readHash() {
+  state.values.clear();
+  state.at = "";
+  for (const part of location.hash.slice(1).split("&")) {
+    const [key, ...rest] = part.split("=");
+    if (!rest.length) {
+      if (part) state.at = part;
+    } else {
+      try {
+        state.values.set(key, decodeURIComponent(rest.join("=")));
+      } catch {
+        // A broken escape in a hand-made address: as if it were not there.
+      }
+    }
+  }
+}
+
+function writeHash() {
+  const parts = state.at ? [state.at] : [];
+  for (const [key, value] of state.values) parts.push(`${key}=${encodeURIComponent(value)}`);
+  const hash = parts.length ? `#${parts.join("&")}` : " ";
+  // Browsers refuse to rewrite the address too often; what is shown stays right without it.
+  try {
+    history.replaceState(null, "", hash === " " ? location.pathname + location.search : hash);
+  } catch {
+    return;
+  }
+}
+
+const get = (key, fallback = "") => state.values.get(key) ?? fallback;
+
+// Set several keys; an empty value or the default removes the key.
+function set(changes, defaults = {}) {
+  for (const [key, value] of Object.entries(changes)) {
+    if (value === "" || value === undefined || value === defaults[key]) state.values.delete(key);
+    else state.values.set(key, value);
+  }
+  writeHash();
+}
+
+function goTo(name) {
+  state.at = name;
+  writeHash();
+  showSection(name);
+}
+
+function showSection(name) {
+  const section = byId(name);
+  if (section) section.scrollIntoView({ block: "start" });
+}

@@ -1,0 +1,35 @@
+"""Options of the report page."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ReportConfig(BaseModel):
+    """One self-contained HTML page that compares the models of a run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str | None = Field(None, description="Title of the page (default: the run's name).")
+    notes: list[str] = Field(
+        default_factory=list,
+        description="Sentences shown near the top, e.g. what is special about the data.",
+    )
+    headline: list[str] = Field(
+        default_factory=list,
+        description="Metrics that the verdict sentences name first "
+        "(default: judge, reward, exact match, then as evaluated).",
+    )
+    rejects_per_rule: int = Field(
+        10, ge=0, le=200, description="Examples shown of the rows that each rule rejected."
+    )
+    curve_points: int = Field(
+        400, ge=20, le=20_000, description="Most points of a training curve; longer ones are "
+        "thinned so that every peak stays."
+    )  # fmt: skip
+    sample_prompts: int = Field(
+        12, ge=0, le=200, description="Prompts whose sample generations are shown over time."
+    )
+    answer_rows: int | None = Field(
+        None, ge=1, description="Only the first rows of the side-by-side answers (default: all)."
+    )

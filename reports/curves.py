@@ -1,0 +1,173 @@
+"""Training curves: the numbers of metrics.jsonl as thinned series, grouped into charts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from espalier.reports.runfiles import number, read_lines, read_object, rounded
+from espalier.reports.strings import known, pretty
+
+STAGES = ("base", "sft", "reward", "reward_eval", "ppo")
+# Charts in their order; the keys of one tuple share a chart.
+CHARTS = (
+    ("score",), ("reward",), ("loss",), ("accuracy",), ("margin",), ("kl", "kl_k3"),
+    ("clip_fraction",), ("entropy",), ("length",), ("no_end_rate",), ("value_loss",),
+    ("policy_loss",), ("explained_variance",), ("learning_rate",), ("grad_norm",),
+    ("tokens_per_second",), ("episodes_per_second",),
+)  # fmt: skip
+# Counters that only repeat the step.
+SKIPPED = frozenset(
+    {"step", "epoch", "episodes", "tokens", "examples", "seconds", "time", "iteration"}
+)
+
+Point = tuple[float, float]
+
+
+def read_curves(run: Path, points: int, prompts: int) -> list[dict[str, Any]]:
+    """For each training stage with any of its files: charts, accuracy, samples and alarms."""
+    found = []
+    for stage in STAGES:
+        folder = run / stage
+        entry = {
+            "stage": stage,
+            "label": known(f"stage.{stage}", pretty(stage)),
+            "charts": charts(read_lines(folder / "metrics.jsonl"), points),
+            "accuracy": accuracy_bars(read_object(folder / "accuracy.json")),
+            "samples": samples(read_lines(folder / "samples.jsonl"), prompts),
+            "alarms": alarms(read_lines(folder / "alarms.jsonl")),
+        }
+        if any(entry[key] for key in ("charts", "accuracy", "samples", "alarms")):
+            found.append(entry)
+    return found
+
+
+def charts(rows: Iterable[Mapping[str, Any]], points: int) -> list[dict[str, Any]]:
+    """Charts in reading order, each `{key, title, series: [{label, split, x, y}]}`.
+
+    Keys like `accuracy/length` join the chart of the part before the stroke. A series needs two
+    different points at least, or one beside a series that has them.
+    """
+    lines = collect(rows)
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for key, split in lines:
+        groups.setdefault(_chart_of(key), []).append((key, split))
+    order = [names[0] for names in CHARTS]
+    result = []
+    for chart in [c for c in order if c in groups] + [c for c in groups if c not in order]:
+        series = [
+            _series(key, split, lines[key, split], points, alone=key == chart)
+            for key, split in groups[chart]
+        ]
+        if any(len(item["x"]) > 1 for item in series):
+            result.append(
+                {"key": chart, "title": known(f"curve.{chart}", pretty(chart)), "series": series}
+            )
+    return result
+
+
+def collect(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[Point]]:
+    """(key, split) -> points in the order of the file, for every numeric key."""
+    lines: dict[tuple[str, str], list[Point]] = {}
+    for row in rows:
+        step = number(row.get("step"))
+        if step is None:
+            continue
+        split = str(row.get("split", "train"))
+        for key, raw in row.items():
+            value = number(raw)
+            if value is not None and key not in SKIPPED:
+                lines.setdefault((str(key), split), []).append((step, value))
+    return lines
+
+
+def _chart_of(key: str) -> str:
+    head = key.split("/", 1)[0]
+    return next((names[0] for names in CHARTS if head in names), head)
+
+
+def _series(
+    key: str, split: str, line: Sequence[Point], points: int, *, alone: bool
+) -> dict[str, Any]:
+    kept = thin(line, points)
+    name = known(f"split.{split}", split) if alone else known(f"curve.{key}", pretty(key))
+    return {
+        "label": name,
+        "split": split,
+        "x": [rounded(x) for x, _ in kept],
+        "y": [rounded(y, 5) for _, y in kept],
+    }
+
+
+def thin(line: Sequence[Point], points: int) -> list[Point]:
+    """At most `points` of the line: the lowest and the highest of each equal part, and the ends."""
+    if len(line) <= points:
+        return list(line)
+    parts = max(1, (points - 2) // 2)
+    inner = line[1:-1]
+    kept: list[Point] = [line[0]]
+    for part in range(parts):
+        chunk = range(part * len(inner) // parts, (part + 1) * len(inner) // parts)
+        if chunk:
+            low = min(chunk, key=lambda i: inner[i][1])
+            high = max(chunk, key=lambda i: inner[i][1])
+            kept.extend(inner[i] for i in sorted({low, high}))
+    return [*kept, line[-1]]
+
+
+def accuracy_bars(value: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Bars of a reward model's accuracy: all pairs first, then each kind of pair."""
+    if value is None:
+        return []
+    total = {
+        "label": known("accuracy.all", "All"),
+        "n": value.get("pairs"),
+        "value": number(value.get("accuracy")),
+        "low": number(value.get("low")),
+        "high": number(value.get("high")),
+    }
+    bars = [total] if total["value"] is not None else []
+    for kind, facts in (value.get("by_kind") or {}).items():
+        if isinstance(facts, Mapping) and number(facts.get("accuracy")) is not None:
+            bars.append(
+                {
+                    "label": pretty(str(kind)),
+                    "n": facts.get("n"),
+                    "value": number(facts.get("accuracy")),
+                    "low": number(facts.get("low")),
+                    "high": number(facts.get("high")),
+                }
+            )
+    return bars
+
+
+def samples(rows: Iterable[Mapping[str, Any]], prompts: int) -> list[dict[str, Any]]:
+    """Sample generations, gathered by prompt: `{prompt, reference, answers: [{step, text}]}`."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        prompt = str(row.get("prompt") or row.get("id") or "")
+        text = next((row[k] for k in ("answer", "response", "text", "output") if k in row), None)
+        if text is None or (prompt not in found and len(found) >= prompts):
+            continue
+        entry = found.setdefault(prompt, {"prompt": prompt, "reference": None, "answers": []})
+        if isinstance(row.get("reference"), str):
+            entry["reference"] = row["reference"]
+        score = next((rounded(row[k], 3) for k in ("score", "reward") if k in row), None)
+        entry["answers"].append({"step": row.get("step"), "text": str(text), "score": score})
+    return list(found.values())
+
+
+def alarms(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Alarms by kind: the first message, how often, and the first and last step."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        kind = str(row.get("alarm", "alarm"))
+        entry = found.setdefault(
+            kind,
+            {"kind": kind, "message": str(row.get("message", "")), "count": 0, "first": None},
+        )
+        entry["count"] += 1
+        entry["first"] = row.get("step") if entry["first"] is None else entry["first"]
+        entry["last"] = row.get("step")
+    return list(found.values())

@@ -1,0 +1,165 @@
+"""One sentence for each pair of models, made from the comparisons of summary.json alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from espalier.reports.strings import t
+
+# Metrics that a reader asks for first, by a part of their name.
+FIRST = ("judge", "win", "reward", "exact_match")
+# Differences that a clause spells out; the rest are named without figures.
+SPELLED = 3
+MINUS = "\u2212"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the comparisons say about one pair: `mark` is better, worse, mixed or tie."""
+
+    model: str
+    baseline: str
+    mark: str
+    sentence: str
+
+
+def verdicts(summary: Mapping[str, Any], headline: Sequence[str] = ()) -> list[Verdict]:
+    """A verdict of every model against the baseline, the last model of the list first.
+
+    The winner on the first decisive metric is the subject of the sentence.
+    """
+    metrics = ordered_metrics(summary, headline)
+    labels = {m["name"]: str(m.get("label") or m["name"]) for m in summary.get("models", [])}
+    baseline = summary.get("baseline")
+    table = {
+        (c["model"], c["baseline"], c["metric"]): c
+        for c in summary.get("comparisons", [])
+        if c.get("difference") is not None
+    }
+    found = []
+    for model in reversed(list(labels)):
+        if model == baseline or baseline not in labels:
+            continue
+        subject, other = _orientation(model, str(baseline), metrics, table)
+        rows = [(m, table[key]) for m in metrics if (key := (subject, other, m["name"])) in table]
+        if rows:
+            found.append(_verdict(labels[subject], labels[other], rows))
+    return found
+
+
+def ordered_metrics(summary: Mapping[str, Any], headline: Sequence[str]) -> list[dict[str, Any]]:
+    """The metrics, those of `headline` (or `FIRST`) before the rest."""
+    metrics = list(summary.get("metrics", []))
+
+    def rank(metric: dict[str, Any]) -> int:
+        name = str(metric["name"])
+        if name in headline:
+            return list(headline).index(name)
+        places = [i for i, part in enumerate(FIRST) if part in name.lower()]
+        return len(headline) + (places[0] if places else len(FIRST))
+
+    return sorted(metrics, key=rank)
+
+
+def _orientation(
+    model: str,
+    baseline: str,
+    metrics: Sequence[Mapping[str, Any]],
+    table: Mapping[tuple[str, str, str], Mapping[str, Any]],
+) -> tuple[str, str]:
+    for metric in metrics:
+        verdict = table.get((model, baseline, metric["name"]), {}).get("verdict")
+        if verdict == "better":
+            break
+        if verdict == "worse" and (baseline, model, metric["name"]) in table:
+            return baseline, model
+    return model, baseline
+
+
+def _verdict(
+    model: str, baseline: str, rows: Sequence[tuple[dict[str, Any], Mapping[str, Any]]]
+) -> Verdict:
+    by_kind: dict[str, list[tuple[dict[str, Any], Mapping[str, Any]]]] = {
+        kind: [row for row in rows if row[1].get("verdict") == kind]
+        for kind in ("better", "worse", "tie")
+    }
+    clauses = []
+    if by_kind["better"]:
+        what = _spelled(by_kind["better"])
+        clauses.append(t("verdict.better", model=model, baseline=baseline, what=what))
+        if by_kind["worse"]:
+            clauses.append(t("verdict.worse_then", what=_spelled(by_kind["worse"])))
+    elif by_kind["worse"]:
+        what = _spelled(by_kind["worse"])
+        clauses.append(t("verdict.worse", model=model, baseline=baseline, what=what))
+    else:
+        clauses.append(t("verdict.all_tie", model=model, baseline=baseline, what=_named(rows)))
+    if by_kind["tie"] and len(by_kind["tie"]) < len(rows):
+        clauses.append(t("verdict.tie", what=_named(by_kind["tie"])))
+    mark = (
+        "mixed"
+        if by_kind["better"] and by_kind["worse"]
+        else next((kind for kind in ("better", "worse") if by_kind[kind]), "tie")
+    )
+    return Verdict(model, baseline, mark, "; ".join(clauses) + ".")
+
+
+def _spelled(rows: Sequence[tuple[dict[str, Any], Mapping[str, Any]]]) -> str:
+    items = [difference_text(metric, comparison) for metric, comparison in rows[:SPELLED]]
+    names = [label_of(metric) for metric, _ in rows[SPELLED:]]
+    if names:
+        return ", ".join(items) + t("verdict.also", what=", ".join(names))
+    return _and(items)
+
+
+def _named(rows: Sequence[tuple[dict[str, Any], Mapping[str, Any]]]) -> str:
+    return ", ".join(label_of(metric) for metric, _ in rows)
+
+
+def _and(items: Sequence[str]) -> str:
+    if len(items) < 2:
+        return "".join(items)
+    return t("list.and", first=", ".join(items[:-1]), last=items[-1])
+
+
+def label_of(metric: Mapping[str, Any]) -> str:
+    """The label of a metric as it stands in a sentence: `Exact match` becomes `exact match`.
+
+    Names written with capitals inside (ROUGE-L, chrF) stay as they are.
+    """
+    label = str(metric.get("label") or metric["name"])
+    first = label.split(" ", maxsplit=1)[0].split("-", maxsplit=1)[0]
+    return label[0].lower() + label[1:] if first[1:].islower() else label
+
+
+def difference_text(metric: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+    """`Exact match by 12.5 points [6.0, 19.0]`: the size of the difference, whoever is ahead."""
+    value = float(comparison["difference"])
+    sign = -1.0 if value < 0 else 1.0
+    limits = [float(x) for x in (comparison.get("low"), comparison.get("high")) if x is not None]
+    scale = max(abs(x) for x in (value, *limits))
+    text = plain_number(sign * value, metric.get("format"), scale)
+    if metric.get("format") == "percent":
+        text = t("verdict.points", value=text)
+    if len(limits) == 2:
+        ends = sorted(sign * x for x in limits)
+        places = [plain_number(x, metric.get("format"), scale) for x in ends]
+        text += f" [{', '.join(places)}]"
+    return t("verdict.by", metric=label_of(metric), difference=text)
+
+
+def plain_number(value: float, style: Any, scale: float) -> str:
+    """A number without its unit; `scale` is the largest one beside it and sets the decimals.
+
+    `style` "percent" stands for a share, shown times 100.
+    """
+    if style == "percent":
+        text = f"{100 * value:,.1f}"
+    else:
+        size = math.log10(scale) if scale > 0 else 0.0
+        text = f"{value:,.{min(4, max(0, 2 - math.floor(size))) if size < 3 else 0}f}"
+    text = text if float(text.replace(",", "")) else text.replace("-", "")
+    return text.replace("-", MINUS)
