@@ -47,7 +47,7 @@ def latest(folder: Path) -> Checkpoint | None:
     if not folder.is_dir():
         return None
     for path in folder.iterdir():
-        unfinished = path.name.startswith((".writing-", ".old-"))
+        unfinished = path.name.startswith(".tmp-")
         if unfinished or (_NAME.fullmatch(path.name) and not (path / MARKER).is_file()):
             shutil.rmtree(path)
     found = complete(folder)
@@ -61,7 +61,7 @@ def writing(folder: Path, step: int, info: Mapping[str, Any]) -> Iterator[Path]:
     Afterwards the newest `KEPT` checkpoints stay. `info` must be JSON; `latest` gives it back.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".writing-{step}"
+    temporary = folder / f".tmp-{step}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     yield temporary
@@ -73,8 +73,8 @@ def writing(folder: Path, step: int, info: Mapping[str, Any]) -> Iterator[Path]:
     _fsync(marker)
     final = folder / f"checkpoint-{step}"
     if final.exists():
-        final.rename(folder / f".old-{step}")
-        shutil.rmtree(folder / f".old-{step}")
+        final.rename(folder / f".tmp-old-{step}")
+        shutil.rmtree(folder / f".tmp-old-{step}")
     temporary.rename(final)
     _fsync(folder)
     for checkpoint in complete(folder)[:-KEPT]:

@@ -8,6 +8,7 @@ not depend on how a minibatch was cut. What is trained on is told by a `Task`.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import time
@@ -29,6 +30,7 @@ from espalier.errors import StageError, UsageError
 from espalier.progress import Progress, say
 from espalier.scoring import pad_right, selected_logits
 from espalier.train import checkpoints
+from espalier.train.attention import fast_attention
 from espalier.train.batching import MinibatchSampler, passes
 from espalier.train.config_parts import Optimisation, Validation
 from espalier.train.monitor import Monitor
@@ -269,13 +271,18 @@ class StepTrainer(transformers.Trainer):
                 "epoch": round(self.state.epoch or 0.0, 4),
                 "loss": window.loss / weight,
                 **{name: value / weight for name, value in window.sums.items()},
-                "learning_rate": logs["learning_rate"],
+                "learning_rate": self._rate(logs["learning_rate"]),
                 "grad_norm": self._norm,
                 "tokens_per_second": round(window.tokens / seconds, 1),
                 "fill": round(window.tokens / max(window.padded, 1), 4),
             },
         )
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
+
+    def _rate(self, first: float) -> float:
+        """The recipe's learning rate now: the first group may run at a multiple of it (Muon)."""
+        group = self.create_optimizer().param_groups[0]
+        return first * self.options.learning_rate / float(group["initial_lr"])
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Loss on the validation rows, weighted as in training; keeps the best weights."""
@@ -508,6 +515,7 @@ def fit(
     overrides the number that follows from epochs. Returns counts for the manifest. The caller
     saves the model, and clears the checkpoints when that is done.
     """
+    transformers.utils.logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     autocast = autocast_dtype(options.precision, device)
     per_epoch = -(-len(rows) // options.minibatch)
@@ -543,7 +551,11 @@ def fit(
         if checkpoint:
             say(f"  going on after step {checkpoint.step:,} of {total:,}")
             trainer.restore(checkpoint)
-        trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
+        # The trainer collects garbage at its start: a second over what the imports have left.
+        gc.freeze()
+        with fast_attention(trainer.model, autocast):
+            trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
+        gc.unfreeze()
         if validation is not None and validation.keep_best:
             trainer.restore_best()
     return {
