@@ -11,7 +11,7 @@ from espalier.curate.decontaminate import HeldOut, decontaminate
 from espalier.curate.dedup import exact_dedup
 from espalier.curate.filters import prompt_rules, rule_step
 from espalier.curate.parts import MARKERS, read_rows_of
-from espalier.curate.pipeline import Ledger, Step
+from espalier.curate.pipeline import Ledger, Step, Tally
 from espalier.curate.sources import Drawing, OpenFile, open_file, prompts_to_answer
 from espalier.engines import open_engine
 from espalier.engines.base import Engine
@@ -109,7 +109,7 @@ class Curation:
     def prompt_rows(self, use: str, ledger: Ledger) -> Iterator[Example]:
         """The prompts that the sources give for `prompts` or `preferences`, through the rules."""
         return ledger.through(
-            self._raw_prompts(use, ledger),
+            self._raw_prompts(use, ledger.tally("read")),
             [
                 ("prompt rules", rule_step(prompt_rules(self.config.filters))),
                 ("exact duplicates", exact_dedup(DedupConfig(key="prompt"))),
@@ -117,8 +117,7 @@ class Curation:
             ],
         )
 
-    def _raw_prompts(self, use: str, ledger: Ledger) -> Iterator[Example]:
-        tally = ledger.tally("read")
+    def _raw_prompts(self, use: str, tally: Tally) -> Iterator[Example]:
         drawing = Drawing(self.seed)
         drawing.hold(self.held_rows())
         for source in self.sources(use):

@@ -12,7 +12,7 @@ from espalier.records import Example, Messages
 from espalier.text import normalise
 
 # Signs beside a digit: `5 + 3` and `5 - 3` are two tasks, though punctuation does not count.
-_SIGN = re.compile(r"(?<=\d)\s?([-+*/=<>^%×÷.:]+)(?=\s?\w)|([-+*/=<>^%×÷]+)(?=\s?\d)")
+_SIGN = re.compile(r"\d\s?[-+*/=<>^%×÷]+\s?\w|[-+*/=<>^%×÷]+\s?\d|\d[.:]\d")
 
 
 def prompt_key(messages: Messages) -> bytes:
@@ -23,7 +23,7 @@ def prompt_key(messages: Messages) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for message in messages:
         text = normalise(message.content)
-        signs = "".join(first or second for first, second in _SIGN.findall(message.content))
+        signs = "".join("".join(_SIGN.findall(message.content)).split())
         data = f"{text}\0{signs}".encode(errors="surrogatepass")
         digest.update(f"{message.role}:{len(data)}:".encode())
         digest.update(data)

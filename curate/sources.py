@@ -94,7 +94,7 @@ class OpenFile:
             meta["trimmed"] = True
             row = Example.make(messages, meta)
         if "language" not in meta:
-            meta["language"] = language(" ".join(m.content for m in messages[-2:]))
+            meta["language"] = language(" ".join(m.content[:400] for m in messages[-2:]))
         if row.response is None and self.source.answer:
             meta["to_answer"] = True
         return Example(row.id, messages, meta)

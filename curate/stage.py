@@ -19,7 +19,7 @@ from espalier.curate.decontaminate import draw_held_out
 from espalier.curate.dedup import exact_dedup
 from espalier.curate.filters import answer_rules, prompt_rules, rule_step
 from espalier.curate.parts import Parts, Work, read_rows_of, table, writers
-from espalier.curate.pipeline import Ledger, Step, Tally
+from espalier.curate.pipeline import Step, Tally
 from espalier.curate.preference_files import write_preferences
 from espalier.curate.respond import respond
 from espalier.curate.self_instruct import SelfInstruct, language_of, read_seeds, seed_path
@@ -146,7 +146,8 @@ def train(curation: Curation, work: Work) -> None:
         Progress("curate: training rows") as progress,
     ):
         steps = _training_steps(curation, teacher)
-        for row in ledger.through(_training_rows(curation, ledger), steps):
+        read = ledger.tally("read")
+        for row in ledger.through(_training_rows(curation, read), steps):
             write(row)
             count += 1
             progress.update(1)
@@ -173,8 +174,7 @@ def _teacher_needed(curation: Curation) -> bool:
     )
 
 
-def _training_rows(curation: Curation, ledger: Ledger) -> Iterator[Example]:
-    tally = ledger.tally("read")
+def _training_rows(curation: Curation, tally: Tally) -> Iterator[Example]:
     shares = curation.held_out_shares()
     for place, source in enumerate(curation.sources("sft")):
         if isinstance(source, OpenFile):
