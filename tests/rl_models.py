@@ -13,11 +13,13 @@ from espalier.templates import ESPALIER_TOKENS
 CHARACTERS = string.ascii_lowercase + string.digits + " .,?!甲乙丙丁"
 
 
-def make_tokenizer() -> Any:
+def make_tokenizer(order: str = "") -> Any:
+    """One token a character; `order="reversed"` gives the characters other ids."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    names = [*ESPALIER_TOKENS, "<unk>", *CHARACTERS]
+    characters = CHARACTERS[::-1] if order == "reversed" else CHARACTERS
+    names = [*ESPALIER_TOKENS, "<unk>", *characters]
     core = Tokenizer(models.WordLevel({n: i for i, n in enumerate(names)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     core.decoder = decoders.Fuse()
@@ -30,7 +32,9 @@ def make_tokenizer() -> Any:
     )
 
 
-def make_model(kind: str = "causal", *, seed: int = 0, hidden: int = 32, spread: float = 0.2) -> Any:
+def make_model(
+    kind: str = "causal", *, seed: int = 0, hidden: int = 32, spread: float = 0.2
+) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 

@@ -15,22 +15,30 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from espalier.errors import StageError
+from espalier.errors import UsageError
 from espalier.progress import Progress, say
 from espalier.templates import Template
 from espalier.train import checkpoints
 from espalier.train import policy_math as pm
-from espalier.train.actors import Batch, Critic, Episode, Policy, collate
-from espalier.train.batching import passes
+from espalier.train.actors import Batch, Critic, Policy, collate
 from espalier.train.config_rl import PPOConfig
+from espalier.train.experience import Experience, UpdateSums, make_plan
 from espalier.train.monitor import Monitor
+from espalier.train.ppo_watch import (
+    check_first_ratio,
+    check_gradient,
+    check_samples,
+    describe,
+    raise_alarms,
+    tolerance,
+)
 from espalier.train.rollout import (
     Prompt,
     RewardModel,
@@ -48,9 +56,6 @@ TIMINGS = (
     "seconds_updating",
 )  # fmt: skip
 
-# minibatch -> forward passes -> row numbers
-Plan = list[list[list[list[int]]]]
-
 
 @dataclass(frozen=True)
 class Parts:
@@ -67,46 +72,24 @@ class Parts:
     stop_ids: Sequence[int]
 
 
-@dataclass
-class Experience:
-    """One iteration's episodes on this process, N of them with up to T response tokens.
-
-    [N, T] tensors unless said otherwise; they are filled by `PPO.sample`, `score` and `judge`.
-    """
-
-    prompts: Sequence[Prompt]
-    episodes: Sequence[Episode]
-    texts: Sequence[str]
-    mask: Tensor
-    rollout: Tensor
-    plan: Plan
-    scores: Tensor = field(default_factory=lambda: torch.zeros(0))  # [N]
-    old: Tensor = field(default_factory=lambda: torch.zeros(0))
-    reference: Tensor = field(default_factory=lambda: torch.zeros(0))
-    entropy: Tensor = field(default_factory=lambda: torch.zeros(0))
-    values: Tensor = field(default_factory=lambda: torch.zeros(0))
-    rewards: Tensor = field(default_factory=lambda: torch.zeros(0))
-    advantages: Tensor = field(default_factory=lambda: torch.zeros(0))
-    returns: Tensor = field(default_factory=lambda: torch.zeros(0))
-
-    def of(self, name: str, rows: Sequence[int]) -> Tensor:
-        """The valid numbers of these rows as one flat tensor, in the order of a forward pass."""
-        table: Tensor = getattr(self, name)
-        return table[rows][self.mask[rows]]
-
-    def put(self, table: Tensor, rows: Sequence[int], flat: Tensor) -> None:
-        """Write flat numbers of a forward pass back into a table."""
-        part = torch.zeros_like(self.mask[rows], dtype=flat.dtype)
-        part[self.mask[rows]] = flat
-        table[rows] = part
-
-
 def run_precision(options: PPOConfig) -> torch.dtype | None:
     """bf16 where the device is fast at it (or it is asked for), else None for float32."""
     from espalier.train.trainer import autocast_dtype
 
     dtype = autocast_dtype(options.precision, "cuda" if torch.cuda.is_available() else "cpu")
     return torch.bfloat16 if dtype is torch.bfloat16 else None
+
+
+def check_slices(options: PPOConfig, processes: int) -> None:
+    """Raise UsageError unless each process gets the same number of episodes and minibatches."""
+    for name in ("rollout_batch", "minibatch"):
+        value = getattr(options, name)
+        if value % processes:
+            raise UsageError(
+                f"{name} is {value}, and {processes} processes share it.",
+                where=f"train.ppo.{name}",
+                expected=f"a multiple of {processes}",
+            )
 
 
 class PPO:
@@ -124,7 +107,10 @@ class PPO:
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
         self.device = self.accelerator.device
         self.autocast_dtype = run_precision(options)
+        self.tolerance = tolerance(self.device.type, exact=self.autocast_dtype is None)
+        self.where = str(folder / "metrics.jsonl")
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        check_slices(options, self.world)
         self.pad = int(parts.tokenizer.pad_token_id)
         self.reference = Policy(parts.reference, options.temperature).to(self.device)
         actor = Policy(parts.policy, options.temperature).to(self.device)
@@ -171,9 +157,10 @@ class PPO:
         times.append(time.perf_counter())
         self.judge(experience)
         times.append(time.perf_counter())
-        metrics = self.describe(experience)
-        self.check(metrics)
+        metrics = describe(experience, self.total)
+        check_samples(metrics, self.options, self.iteration, self.tolerance, self.where)
         metrics |= self.update(experience)
+        metrics |= {"kl_coefficient": self.kl_coefficient}
         times.append(time.perf_counter())
         if self.options.kl_target is not None:
             self.kl_coefficient = pm.adapted_kl_coefficient(
@@ -209,33 +196,15 @@ class PPO:
             autocast=self.autocast_dtype,
             token_budget=options.token_budget,
         )
-        lengths = torch.tensor([len(e.response) for e in episodes])
-        mask = torch.arange(int(lengths.max())) < lengths[:, None]
-        rollout = torch.zeros(mask.shape)
-        rollout[mask] = torch.tensor([x for e in episodes for x in e.rollout_logprobs])
+        plan = make_plan(
+            [len(e) for e in episodes],
+            epochs=options.epochs,
+            minibatch=(options.minibatch or options.rollout_batch) // self.world,
+            token_budget=options.token_budget,
+            name=f"{self.seed}:minibatches:{self.iteration}:{self.rank}",
+        )
         texts = [answer_text(self.parts.tokenizer, e) for e in episodes]
-        return Experience(prompts, episodes, texts, mask, rollout, self.plan(episodes))
-
-    def plan(self, episodes: Sequence[Episode]) -> Plan:
-        """For each epoch a fresh permutation, cut into minibatches, cut into forward passes.
-
-        It is made before the old log-probabilities are computed, so that these come from the
-        very batches of the first epoch: the ratio on the first minibatch is then exactly 1.
-        """
-        size = (self.options.minibatch or self.options.rollout_batch) // self.world
-        epochs = []
-        for epoch in range(self.options.epochs):
-            rows = list(range(len(episodes)))
-            name = f"{self.seed}:minibatches:{self.iteration}:{epoch}:{self.rank}"
-            random.Random(name).shuffle(rows)
-            minibatches = [rows[i : i + size] for i in range(0, len(rows), size)]
-            epochs.append(
-                [
-                    passes(minibatch, lambda i: len(episodes[i]), self.options.token_budget)
-                    for minibatch in minibatches
-                ]
-            )
-        return epochs
+        return Experience.of(prompts, episodes, texts, plan)
 
     # 2. Scores ----------------------------------------------------------------------------
 
@@ -332,35 +301,33 @@ class PPO:
 
     def update(self, experience: Experience) -> dict[str, float]:
         """All epochs over the episodes: one optimizer step of each network a minibatch."""
-        sums = _Sums()
+        sums = UpdateSums()
         rate = self.set_learning_rates()
         learns = self.iteration >= self.options.critic_only_iterations
         first = True
         for minibatches in experience.plan:
             for groups in minibatches:
-                count = float(
-                    self.total(torch.tensor(float(sum(experience.mask[g].sum() for g in groups))))
-                )
+                count = float(self.total(experience.tokens(groups)))
                 if learns:
-                    part = self.policy_step(experience, groups, count)
-                    sums.add("policy", part, count)
-                    if first:
-                        self.check_first_ratio(part["ratio_gap"], sums)
-                        first = False
+                    sums.add("policy", self.policy_step(experience, groups, count, first), count)
+                    first = False
                 sums.add("critic", self.critic_step(experience, groups, count), count)
                 if self.too_far(sums):
                     return sums.means(self.total) | rate
         return sums.means(self.total) | rate
 
     def policy_step(
-        self, experience: Experience, groups: Sequence[Sequence[int]], count: float
+        self, experience: Experience, groups: Sequence[Sequence[int]], count: float, first: bool
     ) -> dict[str, float]:
-        """One optimizer step of the policy on a minibatch of `count` tokens; sums over tokens."""
+        """One optimizer step of the policy on a minibatch of `count` tokens; sums over tokens.
+
+        Before the `first` step of an iteration the policy must be the one that was judged.
+        """
         options = self.options
         part = {"policy_loss": 0.0, "clip_fraction": 0.0, "update_kl": 0.0, "ratio_gap": 0.0}
         for number, rows in enumerate(groups):
             batch = self.batch(experience, rows)
-            old = experience.of("old", rows).to(self.device)
+            old = experience.flat("old", rows).to(self.device)
             with self.gradients_of(self.policy, last=number == len(groups) - 1):
                 logprobs, entropy = self.forward(
                     self.policy,
@@ -372,7 +339,7 @@ class PPO:
                 result = pm.policy_loss(
                     logprobs,
                     old,
-                    experience.of("advantages", rows).to(self.device),
+                    experience.flat("advantages", rows).to(self.device),
                     torch.ones_like(old, dtype=torch.bool),
                     clip=options.clip,
                     dual_clip=options.dual_clip,
@@ -383,7 +350,7 @@ class PPO:
                 if options.entropy_coefficient:
                     loss = loss - options.entropy_coefficient * entropy.sum() / count
                 if options.kl_mode == "loss":
-                    reference = experience.of("reference", rows).to(self.device)
+                    reference = experience.flat("reference", rows).to(self.device)
                     loss = loss + self.kl_coefficient * pm.kl_k3(logprobs, reference).sum() / count
                 # Gradients are averaged over processes, and `count` is over all of them.
                 self.accelerator.backward(loss * self.world)
@@ -391,6 +358,9 @@ class PPO:
             part["clip_fraction"] += float(result.clipped)
             part["update_kl"] += float(result.approx_kl)
             part["ratio_gap"] = max(part["ratio_gap"], float(result.ratio_gap))
+        if first:
+            part["first_ratio_gap"] = part["ratio_gap"]
+            check_first_ratio(part["ratio_gap"], self.iteration, self.tolerance)
         return part | {"grad_norm": self.step("policy") * count}
 
     def critic_step(
@@ -400,12 +370,12 @@ class PPO:
         part = {"value_loss": 0.0, "value_clip_fraction": 0.0}
         for number, rows in enumerate(groups):
             batch = self.batch(experience, rows)
-            old = experience.of("values", rows).to(self.device)
+            old = experience.flat("values", rows).to(self.device)
             with self.gradients_of(self.critic, last=number == len(groups) - 1):
                 loss, clipped = pm.value_loss(
                     self.forward(self.critic, batch.ids, batch.states),
                     old,
-                    experience.of("returns", rows).to(self.device),
+                    experience.flat("returns", rows).to(self.device),
                     torch.ones_like(old, dtype=torch.bool),
                     clip=self.options.value_clip,
                     count=count,
@@ -419,7 +389,7 @@ class PPO:
         cap = self.options.importance_cap
         if cap is None:
             return None
-        return pm.truncated_importance(old, experience.of("rollout", rows).to(self.device), cap)
+        return pm.truncated_importance(old, experience.flat("rollout", rows).to(self.device), cap)
 
     def gradients_of(self, network: Any, *, last: bool) -> Any:
         """Gradients travel between processes once a minibatch, with its last forward pass."""
@@ -428,17 +398,13 @@ class PPO:
     def step(self, name: str) -> float:
         """Clip the gradients, step the optimizer of "policy" or "critic"; returns the norm."""
         network, optimizer = getattr(self, name), getattr(self, f"{name}_optimizer")
-        norm = self.accelerator.clip_grad_norm_(network.parameters(), self.options.max_grad_norm)
-        if not torch.isfinite(torch.as_tensor(norm)):
-            raise StageError(
-                f"The gradient of the {name} is not finite in iteration {self.iteration + 1}.",
-                where=str(self.folder / "metrics.jsonl"),
-                hint="lower learning_rate, or use precision: fp32; the last checkpoint is whole",
-            )
+        limit = self.options.max_grad_norm
+        norm = float(self.accelerator.clip_grad_norm_(network.parameters(), limit))
+        check_gradient(norm, name, self.iteration, self.where)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self.steps[name] += 1
-        return float(norm)
+        return norm
 
     def set_learning_rates(self) -> dict[str, float]:
         """Linear decay over the iterations to the final share."""
@@ -454,7 +420,7 @@ class PPO:
                 group["lr"] = value
         return {"learning_rate": rate}
 
-    def too_far(self, sums: _Sums) -> bool:
+    def too_far(self, sums: UpdateSums) -> bool:
         """Whether this iteration's updates have left the samples' own policy behind."""
         limit = self.options.update_kl_limit
         if limit is None or not sums.last_count:
@@ -463,93 +429,14 @@ class PPO:
 
     # Watching -----------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def describe(self, experience: Experience) -> dict[str, float]:
-        """Metrics of the samples; KL, reward and length are means over episodes."""
-        mask = experience.mask
-        k1 = pm.masked(pm.kl_k1(experience.old, experience.reference), mask)
-        k3 = pm.masked(pm.kl_k3(experience.old, experience.reference), mask)
-        gap = pm.masked((experience.old - experience.rollout).abs(), mask)
-        per_episode = {
-            "score": experience.scores,
-            "score_squared": experience.scores**2,
-            "reward": experience.rewards.sum(dim=1),
-            "kl": k1.sum(dim=1),
-            "kl_k3": k3.sum(dim=1),
-            "length": mask.sum(dim=1).float(),
-            "no_end_rate": torch.tensor([float(not e.ended) for e in experience.episodes]),
-        }
-        sums = self.total(torch.stack([values.double().sum() for values in per_episode.values()]))
-        means = (sums / self.options.rollout_batch).tolist()
-        metrics: dict[str, float] = dict(zip(per_episode, means, strict=True))
-        spread = max(metrics.pop("score_squared") - metrics["score"] ** 2, 0.0)
-        return {
-            "episodes": self.cursor + self.options.rollout_batch,
-            **metrics,
-            "score_deviation": spread**0.5,
-            "entropy": float(pm.masked_mean(experience.entropy, mask, self.total)),
-            "value": float(pm.masked_mean(experience.values, mask, self.total)),
-            "explained_variance": float(
-                pm.explained_variance(experience.values, experience.returns, mask, self.total)
-            ),
-            "rollout_gap": float(pm.masked_mean(gap, mask, self.total)),
-            "kl_coefficient": self.kl_coefficient,
-        }
-
-    def check(self, metrics: dict[str, float]) -> None:
-        """Stop, with the reason, before a step that would spoil the policy."""
-        options, number = self.options, self.iteration + 1
-        for name in ("score", "kl", "value"):
-            if not torch.isfinite(torch.tensor(metrics[name])):
-                raise StageError(
-                    f"The {name} of iteration {number} is not finite.",
-                    where=str(self.folder),
-                    hint="look at the reward model, or use precision: fp32",
-                )
-        if self.iteration == 0 and abs(metrics["kl_k3"]) > self.tolerance():
-            raise StageError(
-                f"The policy differs from its own copy before the first step: KL "
-                f"{metrics['kl_k3']:.2g} nats an episode.",
-                expected="0",
-                hint="some random or stateful layer is active in the forward pass",
-            )
-        if options.kl_limit is not None and metrics["kl"] > options.kl_limit:
-            raise StageError(
-                f"The policy is {metrics['kl']:.1f} nats an episode from where it started, in "
-                f"iteration {number}.",
-                where=str(self.folder / "metrics.jsonl"),
-                expected=f"at most {options.kl_limit:g} (train.ppo.kl_limit)",
-                hint="raise kl_coefficient, lower learning_rate, or raise kl_limit",
-            )
-
-    def check_first_ratio(self, gap: float, sums: _Sums) -> None:
-        """Before the first step of an iteration the policy is the one that was scored."""
-        sums.first_ratio_gap = gap
-        if gap > self.tolerance():
-            raise StageError(
-                f"The ratio on the first minibatch of iteration {self.iteration + 1} is off 1 "
-                f"by {gap:.2g}.",
-                expected="the scoring pass and the training pass to give the same numbers",
-                hint="some random or stateful layer is active in the forward pass",
-            )
-
-    def tolerance(self) -> float:
-        """How far two equal passes may differ: GPU kernels may add in another order."""
-        if self.device.type == "cpu":
-            return 1e-6
-        return 1e-4 if self.autocast_dtype is None else 5e-2
-
     def record(self, monitor: Monitor | None, metrics: dict[str, float]) -> None:
         """Metrics, alarms, sample answers and the checkpoint of the iteration that just ended."""
         number, options = self.iteration, self.options
         last = number == options.iterations
         self.first_length = self.first_length or metrics["length"]
         if monitor is not None:
-            monitor.write(number, metrics)
-            if metrics["length"] > 2 * self.first_length:
-                monitor.alarm(number, "length", "answers are twice as long as at the start")
-            if metrics["no_end_rate"] > 0.5:
-                monitor.alarm(number, "no end", "more than half of the answers do not end")
+            monitor.write(number, {"episodes": self.cursor, **metrics})
+            raise_alarms(monitor, number, metrics, self.first_length)
         if last or number % options.sample_every == 0:
             self.show(monitor)
         if last or number % options.checkpoint_every == 0:
@@ -649,42 +536,3 @@ class PPO:
         return torch.optim.Adam(
             parameters, lr=self.options.learning_rate, eps=self.options.adam_epsilon
         )
-
-
-class _Sums:
-    """Sums over the tokens of an iteration's updates, and what its limits need."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.counts: dict[str, float] = {}
-        self.owner: dict[str, str] = {}
-        self.first_ratio_gap = 0.0
-        self.last_kl = 0.0
-        self.last_count = 0.0
-
-    def add(self, owner: str, part: dict[str, float], count: float) -> None:
-        self.counts[owner] = self.counts.get(owner, 0.0) + count
-        for name, value in part.items():
-            if name == "ratio_gap":
-                self.sums[name] = max(self.sums.get(name, 0.0), value)
-                continue
-            self.owner[name] = owner
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        if owner == "policy":
-            self.last_kl, self.last_count = part["update_kl"], count
-
-    def means(self, total: pm.Reduce) -> dict[str, float]:
-        """Means over all tokens of all processes; 0 for a policy that did not learn yet."""
-        result = {
-            "policy_loss": 0.0, "clip_fraction": 0.0, "update_kl": 0.0, "grad_norm": 0.0
-        }  # fmt: skip
-        for name, owner in self.owner.items():
-            # Norms are those of all processes already.
-            summed = self.sums[name]
-            if not name.endswith("grad_norm"):
-                summed = float(total(torch.tensor(summed, dtype=torch.float64)))
-            result[name] = summed / self.counts[owner]
-        return result | {
-            "ratio_gap": self.sums.get("ratio_gap", 0.0),
-            "first_ratio_gap": self.first_ratio_gap,
-        }
