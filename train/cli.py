@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from espalier.verbs import add_recipe_options, add_verb, run_recipe_stages
+from espalier.verbs import add_recipe_options, add_verb, recipe_of, run_folder
 
 SUMMARIES = {
     "base": "train a tiny base model and its tokenizer from scratch",
-    "sft": "supervised fine-tuning",
-    "reward": "train the reward model",
+    "sft": "supervised fine-tuning, after its base where the recipe trains one",
+    "reward": "train both reward models, after the pairs that they learn from",
     "reward_eval": "train the second reward model, for evaluation only",
     "ppo": "PPO, or A2C, against the reward model",
 }
+
+# What a stage is of no use without, as far as the recipe has it.
+COMPANIONS = {"sft": ("base",), "reward": ("pairs", "reward_eval")}
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,4 +40,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(args: argparse.Namespace) -> int:
-    return run_recipe_stages(args, [args.training])
+    from espalier.stages import planned, run_stages
+
+    recipe = recipe_of(args)
+    present = planned(recipe)
+    companions = [name for name in COMPANIONS.get(args.training, ()) if name in present]
+    run_stages(recipe, run_folder(args, recipe), [*companions, args.training])
+    return 0
