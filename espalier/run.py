@@ -203,22 +203,30 @@ def _prepare(
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """One line a difference between two fingerprints, `key: before → now`, at most ten."""
+    """One line a difference between two fingerprints, at most ten; changed code is one line."""
     lines: list[str] = []
     for key in sorted({*old, *new}):
         before, now = old.get(key), new.get(key)
         if before == now:
             continue
-        if isinstance(before, Mapping) and isinstance(now, Mapping):
+        if key == "source" and not prefix:
+            lines.append(_code_change(before or {}, now or {}))
+        elif isinstance(before, Mapping) and isinstance(now, Mapping):
             lines.extend(changes(before, now, f"{prefix}{key}."))
-        elif prefix.startswith(("inputs.", "source.")):
-            state = (
-                "is new" if before is None else "is gone" if now is None else "has other content"
-            )
+        elif prefix == "inputs.":
+            state = "has other content"
+            if before is None or now is None:
+                state = "is new" if before is None else "is gone"
             lines.append(f"{prefix}{key} {state}")
         else:
             lines.append(f"{prefix}{key}: {_short(before)} → {_short(now)}")
     return lines[:10]
+
+
+def _code_change(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    names = sorted(n for n in {*before, *now} if before.get(n) != now.get(n))
+    shown = ", ".join(name.removeprefix("espalier.") for name in names[:3])
+    return f"code: {shown}" + (f" and {len(names) - 3} more modules" if len(names) > 3 else "")
 
 
 def _short(value: Any) -> str:
