@@ -85,7 +85,7 @@ def test_a_training_model_is_scored_without_dropout_and_stays_training() -> None
 def test_reward_is_that_of_each_sequence_alone(side: str, budget: int) -> None:
     tok, model = tiny.tokenizer(), tiny.model("reward")
     tok.padding_side = side
-    rows = [row + [tok.eos_token_id] for row in sequences()]
+    rows = [[*row, tok.eos_token_id] for row in sequences()]
     found = reward_scores(model, tok, rows, token_budget=budget)
     with torch.no_grad():
         alone = [float(model(torch.tensor([row])).logits[0, 0]) for row in rows]
@@ -94,7 +94,7 @@ def test_reward_is_that_of_each_sequence_alone(side: str, budget: int) -> None:
 
 def test_reward_agrees_with_transformers_on_a_padded_batch() -> None:
     tok, model = tiny.tokenizer(), tiny.model("reward")
-    rows = [[5 + i, 9, 11 + i][: 1 + i % 3] + [tok.eos_token_id] for i in range(6)]
+    rows = [[*[5 + i, 9, 11 + i][: 1 + i % 3], tok.eos_token_id] for i in range(6)]
     for side in ("left", "right"):
         tok.padding_side = side
         batch = tok.pad({"input_ids": rows}, return_tensors="pt")

@@ -38,7 +38,8 @@ def inputs(context: StageContext) -> dict[str, Path]:
 
 def run(context: StageContext) -> dict[str, Any]:
     """Train tokenizer and model; writes model/ and returns counts."""
-    from espalier.train.trainer import NextToken, fit
+    from espalier.train.tasks import NextToken
+    from espalier.train.trainer import fit
 
     options: BaseConfig = context.options
     seed = stage_seed(context)

@@ -32,7 +32,8 @@ def inputs(context: StageContext) -> dict[str, Path]:
 
 def run(context: StageContext) -> dict[str, Any]:
     """Fine-tune; writes model/ and returns counts."""
-    from espalier.train.trainer import NextToken, fit
+    from espalier.train.tasks import NextToken
+    from espalier.train.trainer import fit
 
     options: SFTConfig = context.options
     seed = stage_seed(context)

@@ -15,80 +15,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import DataLoader
 from transformers.trainer_callback import PrinterCallback
 
-from espalier.encoding import Encoded
-from espalier.errors import StageError, UsageError
+from espalier.errors import StageError
 from espalier.progress import Progress, say
-from espalier.scoring import pad_right, selected_logits
 from espalier.train import checkpoints
+from espalier.train.arguments import autocast_dtype, training_arguments
 from espalier.train.attention import fast_attention
 from espalier.train.batching import MinibatchSampler, passes
 from espalier.train.config_parts import Optimisation, Validation
 from espalier.train.monitor import Monitor
 from espalier.train.optimizers import build_optimizer
+from espalier.train.tasks import Task, mean_losses
 
-Row_contra = TypeVar("Row_contra", contravariant=True)
 Sampler = Callable[[Any, int], Sequence[Mapping[str, Any]]]
-
-
-class Task(Protocol[Row_contra]):
-    """What one kind of training has of its own."""
-
-    def cost(self, row: Row_contra) -> int:
-        """Tokens that the row takes in a forward pass."""
-        ...
-
-    def weight(self, row: Row_contra) -> int:
-        """What the row counts in the mean: trained tokens, or 1 for a pair."""
-        ...
-
-    def loss(self, model: Any, rows: Sequence[Row_contra]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The summed loss of the rows, and further sums to report as means over the weight."""
-        ...
-
-
-class NextToken:
-    """Next-token prediction on the trained tokens of each row."""
-
-    def __init__(self, pad: int) -> None:
-        self._pad = pad
-
-    def cost(self, row: Encoded) -> int:
-        return len(row.ids)
-
-    def weight(self, row: Encoded) -> int:
-        return row.targets
-
-    def loss(self, model: Any, rows: Sequence[Encoded]) -> tuple[Tensor, dict[str, Tensor]]:
-        """−Σ log p(token) over trained tokens; logits are made at their positions only.
-
-        Rows are padded on the right and need no mask: in a causal model nothing real sees
-        what comes after it.
-        """
-        device = next(model.parameters()).device
-        ids = pad_right([row.ids for row in rows], self._pad, device)
-        where = np.concatenate(
-            [
-                np.flatnonzero(np.asarray(row.trained[1:], dtype=bool)) + number * ids.shape[1]
-                for number, row in enumerate(rows)
-            ]
-        )
-        position = torch.from_numpy(where).to(device)
-        unwrapped = getattr(model, "module", model)
-        with selected_logits(unwrapped, lambda h: h.reshape(-1, h.shape[-1])[position][None]):
-            logits = model(input_ids=ids, use_cache=False).logits[0]
-        # The token predicted at flat position p is at p + 1: it is in the same row.
-        targets = ids.reshape(-1)[position + 1]
-        return functional.cross_entropy(logits.float(), targets, reduction="sum"), {}
 
 
 @dataclass
@@ -391,110 +337,6 @@ class _Steps(transformers.TrainerCallback):
             self._progress.__exit__(None, None, None)
 
 
-@torch.no_grad()
-def mean_losses(
-    model: Any,
-    task: Task[Any],
-    rows: Sequence[Any],
-    token_budget: int,
-    autocast: Callable[[], torch.autocast],
-) -> dict[str, float]:
-    """{"loss": …} and the task's other means over `rows`, weighted by the task; eval mode."""
-    was_training = model.training
-    model.eval()
-    total, weight = 0.0, 0
-    sums: dict[str, float] = {}
-    for group in passes(rows, task.cost, token_budget):
-        with autocast():
-            loss, extra = task.loss(model, group)
-        total += float(loss)
-        weight += sum(task.weight(row) for row in group)
-        for name, value in extra.items():
-            sums[name] = sums.get(name, 0.0) + float(value)
-    model.train(was_training)
-    scale = max(weight, 1)
-    return {"loss": total / scale, **{name: value / scale for name, value in sums.items()}}
-
-
-def autocast_dtype(precision: str, device: str) -> torch.dtype | None:
-    """The type of mixed precision on this device, None for plain float32.
-
-    "auto": bf16 where the hardware multiplies it natively (recent GPUs; CPUs with AVX512-BF16
-    or AMX), fp16 on older GPUs, fp32 elsewhere. Raises UsageError for fp16 on a CPU.
-    """
-    if precision == "fp32":
-        return None
-    if precision == "bf16":
-        return torch.bfloat16
-    if precision == "fp16":
-        if device == "cpu":
-            raise UsageError("precision: fp16 needs a GPU.", hint="use bf16, fp32 or auto")
-        return torch.float16
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if fast else None
-
-
-def training_arguments(
-    options: Optimisation,
-    folder: Path,
-    *,
-    seed: int,
-    steps: int | None,
-    total_steps: int,
-    validation_every: int | None,
-    autocast: torch.dtype | None,
-) -> transformers.TrainingArguments:
-    """Our options as TrainingArguments, with everything slow or chatty switched off.
-
-    Raises UsageError for a `trainer_arguments` name that transformers does not know.
-    """
-    warmup = round(options.warmup * total_steps)
-    schedule: str = options.schedule
-    if schedule == "constant" and warmup:
-        schedule = "constant_with_warmup"
-    values: dict[str, Any] = {
-        "output_dir": str(folder),
-        "use_cpu": not torch.cuda.is_available(),
-        "per_device_train_batch_size": options.minibatch,
-        "num_train_epochs": options.epochs,
-        "max_steps": steps or -1,
-        "learning_rate": options.learning_rate,
-        "lr_scheduler_type": schedule,
-        "warmup_steps": warmup,
-        "weight_decay": options.weight_decay,
-        "max_grad_norm": options.max_grad_norm,
-        "fp16": autocast is torch.float16,
-        "seed": seed,
-        "logging_steps": options.log_every,
-        "logging_nan_inf_filter": False,
-        "save_strategy": "steps",
-        "save_steps": options.checkpoint_every,
-        "eval_strategy": "steps" if validation_every else "no",
-        "eval_steps": validation_every,
-        "disable_tqdm": True,
-        "report_to": "none",
-        "dataloader_num_workers": 0,
-        "dataloader_pin_memory": False,
-        "remove_unused_columns": False,
-        **options.trainer_arguments,
-    }
-    known = transformers.TrainingArguments.__dataclass_fields__
-    for name in options.trainer_arguments:
-        if name not in known:
-            raise UsageError(
-                f"transformers.TrainingArguments has no field '{name}'.",
-                where="trainer_arguments",
-                expected="a field of the installed version, "
-                f"transformers {transformers.__version__}",
-            )
-    arguments = transformers.TrainingArguments(**values)
-    # One process drives one device; several devices are several processes.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
-
-
 def fit(
     model: Any,
     rows: Sequence[Any],
@@ -515,7 +357,8 @@ def fit(
     overrides the number that follows from epochs. Returns counts for the manifest. The caller
     saves the model, and clears the checkpoints when that is done.
     """
-    transformers.utils.logging.disable_progress_bar()
+    logging: Any = transformers.utils.logging
+    logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     autocast = autocast_dtype(options.precision, device)
     per_epoch = -(-len(rows) // options.minibatch)

@@ -1,0 +1,91 @@
+"""Our options in the words of transformers: TrainingArguments and the type of mixed precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from espalier.errors import UsageError
+from espalier.train.config_parts import Optimisation
+
+
+def autocast_dtype(precision: str, device: str) -> torch.dtype | None:
+    """The type of mixed precision on this device, None for plain float32.
+
+    "auto": bf16 where the hardware multiplies it natively (recent GPUs; CPUs with AVX512-BF16
+    or AMX), fp16 on older GPUs, fp32 elsewhere. Raises UsageError for fp16 on a CPU.
+    """
+    if precision == "fp32":
+        return None
+    if precision == "bf16":
+        return torch.bfloat16
+    if precision == "fp16":
+        if device == "cpu":
+            raise UsageError("precision: fp16 needs a GPU.", hint="use bf16, fp32 or auto")
+        return torch.float16
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else None
+
+
+def training_arguments(
+    options: Optimisation,
+    folder: Path,
+    *,
+    seed: int,
+    steps: int | None,
+    total_steps: int,
+    validation_every: int | None,
+    autocast: torch.dtype | None,
+) -> transformers.TrainingArguments:
+    """Our options as TrainingArguments, with everything slow or chatty switched off.
+
+    Raises UsageError for a `trainer_arguments` name that transformers does not know.
+    """
+    warmup = round(options.warmup * total_steps)
+    schedule: str = options.schedule
+    if schedule == "constant" and warmup:
+        schedule = "constant_with_warmup"
+    values: dict[str, Any] = {
+        "output_dir": str(folder),
+        "use_cpu": not torch.cuda.is_available(),
+        "per_device_train_batch_size": options.minibatch,
+        "num_train_epochs": options.epochs,
+        "max_steps": steps or -1,
+        "learning_rate": options.learning_rate,
+        "lr_scheduler_type": schedule,
+        "warmup_steps": warmup,
+        "weight_decay": options.weight_decay,
+        "max_grad_norm": options.max_grad_norm,
+        "fp16": autocast is torch.float16,
+        "seed": seed,
+        "logging_steps": options.log_every,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps",
+        "save_steps": options.checkpoint_every,
+        "eval_strategy": "steps" if validation_every else "no",
+        "eval_steps": validation_every,
+        "disable_tqdm": True,
+        "report_to": "none",
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": False,
+        "remove_unused_columns": False,
+        **options.trainer_arguments,
+    }
+    known = transformers.TrainingArguments.__dataclass_fields__
+    for name in options.trainer_arguments:
+        if name not in known:
+            raise UsageError(
+                f"transformers.TrainingArguments has no field '{name}'.",
+                where="trainer_arguments",
+                expected="a field of the installed version, "
+                f"transformers {transformers.__version__}",
+            )
+    arguments = transformers.TrainingArguments(**values)
+    # One process drives one device; several devices are several processes.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
