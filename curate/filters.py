@@ -114,7 +114,7 @@ def _more(text: str, limit: int) -> str | None:
 def _no_answer(row: Example) -> str | None:
     if row.response is not None:
         return None
-    return "the row ends without an assistant turn, and its source has no `answer: true`"
+    return "no answer, or an empty one; its source has no `answer: true`"
 
 
 def _empty_answer(row: Example) -> str | None:

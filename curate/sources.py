@@ -52,6 +52,8 @@ class OpenFile:
             on_bad_row=self.on_bad_row,
             rejects=bad,
             limit=None if sample else self.source.limit,
+            # A row without an answer is no broken row: a rule rejects it, or the teacher answers.
+            answers="optional",
         )
         if sample and self.source.limit is not None:
             rows = _random_rows(rows, self.source.limit, f"{seed}:{self.name}")
