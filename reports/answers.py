@@ -240,7 +240,7 @@ def _filled(summary: dict[str, Any]) -> dict[str, Any]:
     ]
     return {
         **summary,
-        "set": summary.get("set") or {},
+        "set": {"name": "?", "rows": 0, **(summary.get("set") or {})},
         "confidence": summary.get("confidence") or 0.95,
         "models": [
             {**model, "label": str(model.get("label") or model["name"])} for model in models

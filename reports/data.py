@@ -11,7 +11,7 @@ from espalier.errors import InputError
 from espalier.reports.answers import read_answers, reading_summary
 from espalier.reports.config import ReportConfig
 from espalier.reports.curves import STAGES, read_curves
-from espalier.reports.funnel import count_tables, read_funnel
+from espalier.reports.funnel import composition, count_tables, read_funnel
 from espalier.reports.manifests import read_recipe, read_stages, unfinished
 from espalier.reports.runfiles import read_object
 from espalier.reports.strings import known, t
@@ -22,7 +22,7 @@ TRAINING_FILES = (
 )  # fmt: skip
 # The files that the page reads, by stage folder.
 READ_FILES = {
-    "curate": ("manifest.json", "funnel.json", "rejects.jsonl"),
+    "curate": ("manifest.json", "funnel.json", "rejects.jsonl", "train.jsonl"),
     "pairs": ("manifest.json",),
     "evaluate": ("manifest.json", "summary.json", "scores.parquet"),
     **dict.fromkeys(
@@ -93,7 +93,7 @@ def gather(run: Path, options: ReportConfig) -> RunData:
         answers=read_answers(run / "evaluate", summary or {}, options.answer_rows),
         curves=read_curves(run, options.curve_points, options.sample_prompts),
         funnel=read_funnel(run / "curate", options.rejects_per_rule),
-        counts=count_tables(manifest),
+        counts=count_tables(manifest) or composition(run / "curate" / "train.jsonl"),
         stages=stages,
         recipe=read_recipe(run),
         unfinished=missing,

@@ -58,7 +58,7 @@ def _stage(run: Path, name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "seed": manifest.get("seed"),
         "version": manifest.get("espalier"),
         "git": manifest.get("git"),
-        "counts": flat_counts(manifest.get("counts")),
+        "counts": flat_counts(manifest.get("counts"), nested=name != "curate"),
         "inputs": [
             {
                 "name": key,
@@ -83,15 +83,21 @@ def shown_path(text: str, run: Path) -> str:
     return text
 
 
-def flat_counts(counts: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """`[(label, text)]` of a manifest's counts; nested names are joined with a middle dot."""
+def flat_counts(counts: Any, prefix: str = "", *, nested: bool = True) -> list[tuple[str, str]]:
+    """`[(label, text)]` of a manifest's counts; `nested` names are joined with a middle dot.
+
+    Notes and warnings are left out: they stand at the top of the page.
+    """
     if not isinstance(counts, Mapping):
         return []
     rows: list[tuple[str, str]] = []
     for key, value in counts.items():
         label = f"{prefix}{pretty(str(key))}"
+        if key in ("notes", "warnings"):
+            continue
         if isinstance(value, Mapping):
-            rows.extend(flat_counts(value, f"{label} · "))
+            if nested:
+                rows.extend(flat_counts(value, f"{label} · "))
         elif isinstance(value, bool) or not isinstance(value, int | float):
             rows.append((label, str(value)))
         else:

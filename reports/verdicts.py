@@ -23,7 +23,13 @@ class Verdict:
     model: str
     baseline: str
     mark: str
-    sentence: str
+    lead: str
+    rest: str
+
+    @property
+    def sentence(self) -> str:
+        """The whole sentence; `lead` is its first words, who beats whom."""
+        return self.lead + self.rest
 
 
 def verdicts(summary: Mapping[str, Any], headline: Sequence[str] = ()) -> list[Verdict]:
@@ -86,25 +92,17 @@ def _verdict(
         kind: [row for row in rows if row[1].get("verdict") == kind]
         for kind in ("better", "worse", "tie")
     }
-    clauses = []
-    if by_kind["better"]:
-        what = _spelled(by_kind["better"])
-        clauses.append(t("verdict.better", model=model, baseline=baseline, what=what))
-        if by_kind["worse"]:
-            clauses.append(t("verdict.worse_then", what=_spelled(by_kind["worse"])))
-    elif by_kind["worse"]:
-        what = _spelled(by_kind["worse"])
-        clauses.append(t("verdict.worse", model=model, baseline=baseline, what=what))
-    else:
-        clauses.append(t("verdict.all_tie", model=model, baseline=baseline, what=_named(rows)))
+    lead_kind = next((kind for kind in ("better", "worse") if by_kind[kind]), "all_tie")
+    what = _named(rows) if lead_kind == "all_tie" else _spelled(by_kind[lead_kind])
+    clauses = [t("verdict.on", what=what)]
+    if by_kind["better"] and by_kind["worse"]:
+        clauses.append(t("verdict.worse_then", what=_spelled(by_kind["worse"])))
     if by_kind["tie"] and len(by_kind["tie"]) < len(rows):
         clauses.append(t("verdict.tie", what=_named(by_kind["tie"])))
-    mark = (
-        "mixed"
-        if by_kind["better"] and by_kind["worse"]
-        else next((kind for kind in ("better", "worse") if by_kind[kind]), "tie")
-    )
-    return Verdict(model, baseline, mark, "; ".join(clauses) + ".")
+    mixed = by_kind["better"] and by_kind["worse"]
+    mark = "mixed" if mixed else lead_kind.removeprefix("all_")
+    lead = t(f"verdict.{lead_kind}", model=model, baseline=baseline)
+    return Verdict(model, baseline, mark, lead, "; ".join(clauses) + ".")
 
 
 def _spelled(rows: Sequence[tuple[dict[str, Any], Mapping[str, Any]]]) -> str:
@@ -159,7 +157,8 @@ def plain_number(value: float, style: Any, scale: float) -> str:
     if style == "percent":
         text = f"{100 * value:,.1f}"
     else:
-        size = math.log10(scale) if scale > 0 else 0.0
-        text = f"{value:,.{min(4, max(0, 2 - math.floor(size))) if size < 3 else 0}f}"
+        size = math.floor(math.log10(scale)) if scale > 0 else 0
+        decimals = min(5, 1 - size) if size < 0 else max(0, 2 - size)
+        text = f"{value:,.{decimals}f}"
     text = text if float(text.replace(",", "")) else text.replace("-", "")
     return text.replace("-", MINUS)

@@ -44,7 +44,7 @@ class AnswerBrowser {
       label: summary ? labelOf(summary, model.name) : model.name,
       series: summary ? seriesOf(summary, model.name) : 0,
     }));
-    this.metrics = data.metrics;
+    this.metrics = data.metrics.map((metric) => ({ ...metric, binary: isBinary(metric) }));
     const names = this.models.map((model) => model.name);
     const first = summary && names.includes(summary.baseline) ? summary.baseline : names[0];
     const last = names.filter((name) => name !== first).at(-1) ?? first;
@@ -346,20 +346,24 @@ class AnswerBrowser {
             longText("text", reference, pattern),
           ),
       el("div", { class: "columns" }, this.shownModels().map((model) => this.answer(model, row, pattern))),
+      this.allScores(row),
     );
   }
 
   gapTag(row) {
     const metric = this.metric();
-    const a = metric?.values[this.choice("a")]?.[row];
-    const b = metric?.values[this.choice("b")]?.[row];
-    if (!isNumber(a) || !isNumber(b) || this.choice("a") === this.choice("b")) return null;
     const gap = this.gap(row);
-    const verdict = gap > 0 ? "better" : gap < 0 ? "worse" : "tie";
+    if (!gap) return null;
+    const winner = this.model(gap > 0 ? "b" : "a");
+    const a = metric.values[this.choice("a")][row];
+    const b = metric.values[this.choice("b")][row];
+    const size = metric.binary ? "" : ` ${signedNumber(metric, b - a)}`;
     return el(
       "span",
-      { class: `mark ${verdict}`, title: `${metric.label}, ${this.model("b").label} − ${this.model("a").label}` },
-      `${MARKS[verdict]} ${metric.label} ${signedNumber(metric, b - a)}`,
+      { class: `mark ${gap > 0 ? "better" : "worse"}`, title: metric.label },
+      `${MARKS[gap > 0 ? "better" : "worse"]} `,
+      t("answers.gap", { model: winner.label, metric: metric.label }),
+      size,
     );
   }
 
@@ -386,30 +390,70 @@ class AnswerBrowser {
   }
 
   answerFacts(model, row) {
-    const chosen = this.choice("metric");
-    const scores = this.metrics
-      .filter((metric) => isNumber(metric.values[model.name][row]))
-      .map((metric) =>
-        el(
-          "span",
-          { class: metric.name === chosen ? "score chosen" : "score" },
-          `${metric.label} `,
-          el("b", { class: "num" }, metricNumber(metric, metric.values[model.name][row]) + unitOf(metric)),
-        ),
-      );
+    const metric = this.metric();
+    const value = metric?.values[model.name][row] ?? null;
     const fact = (name) => model.facts[name]?.[row] ?? null;
-    const rest = [
-      fact("tokens") === null ? null : t("answers.tokens", { count: whole(fact("tokens")) }),
-      fact("seconds") === null ? null : t("answers.seconds", { count: compact(fact("seconds")) }),
-    ].filter(Boolean);
     return el(
       "p",
       { class: "answer-facts" },
-      scores,
-      rest.map((value) => el("span", { class: "score" }, value)),
-      fact("finish_reason") === "length" ? el("span", { class: "score cut" }, t("answers.cut_off")) : null,
+      value === null
+        ? null
+        : el("span", { class: "score chosen" }, `${metric.label} `, el("b", { class: "num" }, rowNumber(metric, value))),
+      fact("tokens") === null ? null : el("span", {}, t("answers.tokens", { count: whole(fact("tokens")) })),
+      fact("finish_reason") === "length" ? el("span", { class: "cut" }, t("answers.cut_off")) : null,
     );
   }
+
+  allScores(row) {
+    const models = this.shownModels();
+    const metrics = this.metrics.filter((m) => models.some((model) => isNumber(m.values[model.name][row])));
+    if (metrics.length < 2) return null;
+    const table = el("div", { class: "score-table" });
+    const details = el("details", { class: "row-scores" }, el("summary", {}, t("answers.scores")), table);
+    details.addEventListener("toggle", () => {
+      if (details.open && !table.childElementCount) refill(table, scoreTable(models, metrics, row));
+    });
+    return details;
+  }
+}
+
+// A metric that is only ever 0 or 1 on a row is a yes or a no.
+function isBinary(metric) {
+  const values = Object.values(metric.values).flat().filter(isNumber);
+  return values.every((value) => value === 0 || value === 1);
+}
+
+function rowNumber(metric, value) {
+  if (!isNumber(value)) return "–";
+  if (metric.binary) return value ? `✓ ${t("answers.yes")}` : `✗ ${t("answers.no")}`;
+  return metricNumber(metric, value) + unitOf(metric);
+}
+
+function scoreTable(models, metrics, row) {
+  const head = el("tr", {}, el("td", {}), models.map((m) => el("th", { scope: "col", class: "num" }, el("bdi", {}, m.label))));
+  const body = metrics.map((metric) =>
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, metric.label),
+      models.map((model) => el("td", { class: "num" }, rowNumber(metric, metric.values[model.name][row]))),
+    ),
+  );
+  const facts = ["tokens", "seconds", "finish_reason"].filter((name) =>
+    models.some((model) => (model.facts[name]?.[row] ?? null) !== null),
+  );
+  const rest = facts.map((name) =>
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, t(`answers.fact_${name}`)),
+      models.map((model) => {
+        const value = model.facts[name]?.[row] ?? "–";
+        return el("td", { class: "num" }, isNumber(value) ? compact(value) : value);
+      }),
+    ),
+  );
+  return el("table", {}, el("thead", {}, head), el("tbody", {}, body, rest));
 }
 
 function differ(models, row) {

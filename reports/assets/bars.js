@@ -1,7 +1,7 @@
 // Horizontal bars with whiskers. Positions are percentages, so a card may have any width.
 
-// rows: [{ label, value, low, high, series, n }]; `show(value)` writes a number.
-function barChart(rows, show, { from = null, to = null, reference = null } = {}) {
+// rows: [{ label, value, low, high, series, title }]; `show` writes a value, `tick` one on the axis.
+function barChart(rows, show, { tick = show, from = null, to = null, reference = null } = {}) {
   const known = rows.filter((row) => isNumber(row.value));
   const ends = known.flatMap((row) => [row.value, row.low, row.high]).filter(isNumber);
   let low = from ?? Math.min(0, ...ends);
@@ -32,7 +32,7 @@ function barChart(rows, show, { from = null, to = null, reference = null } = {})
       svg(
         "text",
         { x: percent(value), y: 11, "text-anchor": at(value) < 4 ? "start" : at(value) > 94 ? "end" : "middle" },
-        show(value),
+        tick(value),
       ),
     ),
   );

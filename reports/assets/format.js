@@ -6,7 +6,10 @@ let STRINGS = {};
 function t(key, values = {}) {
   const text = STRINGS[key];
   if (text === undefined) throw new Error(`no string '${key}'`);
-  return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+  return text.replace(/\{(\w+)\}/g, (_, name) => {
+    if (!(name in values)) throw new Error(`no value '${name}' for '${key}'`);
+    return String(values[name]);
+  });
 }
 
 const MINUS = "\u2212";
@@ -22,11 +25,12 @@ function fixed(value, decimals) {
 
 const whole = (value) => fixed(value, 0);
 
-// Decimals that give the largest of the values three digits.
+// Decimals for numbers that stand together: two or three digits of the largest.
 function decimalsFor(values) {
   const scale = Math.max(0, ...values.filter(isNumber).map(Math.abs));
   if (scale === 0) return 2;
-  return Math.min(4, Math.max(0, 2 - Math.floor(Math.log10(scale))));
+  const size = Math.floor(Math.log10(scale));
+  return size < 0 ? Math.min(5, 1 - size) : Math.max(0, 2 - size);
 }
 
 // A metric's value. Percent metrics are shares in 0..1.
@@ -35,6 +39,9 @@ function metricNumber(metric, value, scale = [value]) {
   if (metric.format === "percent") return fixed(100 * value, 1);
   return fixed(value, decimalsFor(scale));
 }
+
+const axisNumber = (metric, value) =>
+  metric.format === "percent" ? `${compact(100 * value)} %` : compact(value);
 
 const unitOf = (metric) => (metric.format === "percent" ? " %" : "");
 

@@ -5,27 +5,27 @@ const SMOOTH_FROM = 60;
 
 function lineChart(chart) {
   const series = chart.series.map((item, index) => ({ ...item, index, smooth: smoothed(item) }));
+  const values = el("span", { class: "quiet num" });
   const legend = el("div", { class: "legend-row" });
   const plot = el("div", { class: "plot" });
   const figure = el(
     "figure",
     { class: "card chart" },
-    el("figcaption", {}, el("span", { class: "chart-title" }, chart.title), legend),
+    el("figcaption", {}, el("span", { class: "chart-title" }, chart.title), values),
+    legend,
     plot,
   );
-  const values = el("span", { class: "readout-step num" });
   const outputs = series.map((item) => el("span", { class: "num" }));
   refill(
     legend,
     series.map((item, i) =>
       el("span", { class: "key" }, el("span", { class: `swatch s${item.index}` }), item.label, " ", outputs[i]),
     ),
-    values,
   );
   const view = { cursor: null };
   const read = () => {
     const step = view.cursor;
-    values.textContent = step === null ? "" : t("training.step", { step: whole(step) });
+    values.textContent = step === null ? t("training.by_step") : t("training.step", { step: whole(step) });
     series.forEach((item, i) => {
       const at = step === null ? item.x.length - 1 : nearest(item.x, step);
       outputs[i].textContent = compact(item.y[at]);
@@ -87,12 +87,12 @@ function drawLines(plot, series, width, view, read, title) {
   // A quantity that is never negative keeps its zero when it comes near it.
   yLow = yLow >= 0 && yLow < 0.35 * yHigh ? 0 : yLow - pad;
   yHigh += pad;
-  const yTicks = ticks(yLow, yHigh, 4);
+  const yTicks = ticks(yLow, yHigh, 5);
   const left = 8 + 6.6 * Math.max(...yTicks.map((value) => compact(value).length));
   const box = { left, right: width - 8, top: 8, bottom: LINE_HEIGHT - 22 };
   const sx = (x) => box.left + ((x - xLow) / (xHigh - xLow)) * (box.right - box.left);
   const sy = (y) => box.bottom - ((y - yLow) / (yHigh - yLow)) * (box.bottom - box.top);
-  const xTicks = ticks(xLow, xHigh, Math.max(2, Math.floor(width / 90)));
+  const xTicks = ticks(xLow, xHigh, Math.max(2, Math.floor(width / 60)));
   const cursor = svg("g", { class: "cursor", visibility: "hidden" });
   const root = svg(
     "svg",

@@ -30,6 +30,10 @@ function startNavigation() {
       goTo(link.getAttribute("href").slice(1));
     });
   }
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    byId("main").focus();
+  });
   const seen = new IntersectionObserver(
     (entries) => {
       for (const entry of entries) {

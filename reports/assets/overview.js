@@ -96,21 +96,24 @@ function scoreCell(summary, index, metric, model, baseline) {
     { class: best ? "num best" : "num" },
     el("span", { class: "value" }, metricNumber(metric, score.value, scale), el("span", { class: "unit" }, unitOf(metric))),
     el("span", { class: "interval" }, interval(metric, score.low, score.high, scale)),
-    model === baseline ? null : pairMark(summary, metric, model, baseline, index.pair(model, baseline, metric.name)),
+    model === baseline ? null : pairMark(summary, index, metric, model, baseline),
   );
 }
 
-function pairMark(summary, metric, model, baseline, pair) {
+function pairMark(summary, index, metric, model, baseline) {
+  const pair = index.pair(model, baseline, metric.name);
+  const differences = summary.models.map(
+    (other) => index.pair(other.name, baseline, metric.name)?.difference,
+  );
   if (!pair || !isNumber(pair.difference)) {
     return el("span", { class: "mark tie", title: t("mark.none") }, "·");
   }
-  const scale = [pair.difference, pair.low, pair.high];
-  const difference = signedNumber(metric, pair.difference, scale);
+  const difference = signedNumber(metric, pair.difference, differences);
   const detail = t("mark.detail", {
     model: labelOf(summary, model),
     baseline: labelOf(summary, baseline),
     text: t(`mark.${pair.verdict}`, { difference }),
-    interval: interval(metric, pair.low, pair.high, scale),
+    interval: interval(metric, pair.low, pair.high, differences),
     p: pValue(pair.p_value),
     n: whole(pair.n),
   });
@@ -146,7 +149,10 @@ function drawBars(summary, index) {
         el("span", { class: "chart-title" }, metric.label),
         el("span", { class: "quiet" }, metric.higher_is_better ? t("overview.higher") : t("overview.lower")),
       ),
-      barChart(rows, (value) => metricNumber(metric, value, scale) + unitOf(metric), shares ? { from: 0 } : {}),
+      barChart(rows, (value) => metricNumber(metric, value, scale) + unitOf(metric), {
+        tick: (value) => axisNumber(metric, value),
+        from: shares ? 0 : null,
+      }),
     );
   });
   refill(byId("bars-cards"), cards);

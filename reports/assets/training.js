@@ -46,7 +46,12 @@ function accuracyCard(bars) {
       el("span", { class: "chart-title" }, t("training.accuracy")),
       el("span", { class: "quiet" }, t("training.accuracy_intro")),
     ),
-    barChart(rows, (value) => `${metricNumber(share, value)} %`, { from: 0, to: 1, reference: 0.5 }),
+    barChart(rows, (value) => `${metricNumber(share, value)} %`, {
+      tick: (value) => axisNumber(share, value),
+      from: 0,
+      to: 1,
+      reference: 0.5,
+    }),
   );
 }
 
