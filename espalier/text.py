@@ -9,28 +9,24 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import cache
 
-# Scripts written without spaces: each character (with its marks) is a word of its own.
+# Scripts written without spaces: each character (with its marks) is a word of its own. The
+# regular expressions keep what lies above U+FFFF apart: only then are their sets bitmaps.
 _SINGLE = (
     r"\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    r"\U00020000-\U000323af"  # Han with its extensions
     r"\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"  # kana
     r"\u0e01-\u0e30\u0e32-\u0e33\u0e40-\u0e46\u0e50-\u0e59"  # Thai
     r"\u0e81-\u0eb0\u0eb2-\u0eb3\u0ebd-\u0ec6\u0ed0-\u0edf"  # Lao
     r"\u1000-\u102a\u103f-\u1055\u1780-\u17b3\u17e0-\u17e9"  # Myanmar, Khmer
 )
-# Marks follow their letter. `\w` has no combining marks, so they are named.
-_MARK = (
-    r"\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc"
-    r"\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0981-\u0983\u09bc-\u09cd\u0a3c-\u0a4d\u0b82-\u0bcd"
-    r"\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ecd"
-    r"\u102b-\u103e\u1056-\u1059\u17b4-\u17d3\u3099\u309a\ufe20-\ufe2f"
-)
-_TOKEN = re.compile(rf"[{_SINGLE}][{_MARK}]*|(?:[^\W_{_SINGLE}][{_MARK}]*)+")
+_SINGLE_ABOVE = r"\U0001aff0-\U0001b16f\U00020000-\U000323af"  # kana and Han extensions
+_ABOVE = r"\U00010000-\U0010ffff"
 _ASCII_TOKEN = re.compile(r"[a-z0-9]+")
-_CJK = re.compile(rf"[{_SINGLE}]")
+_WORD = re.compile(r"[^\W_]+")
+_CJK = re.compile(rf"[{_SINGLE}]|[{_SINGLE_ABOVE}]")
 _COUNTS = {
-    "zh": re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]"),
+    "zh": re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[\U00020000-\U000323af]"),
     "ja": re.compile(r"[\u3041-\u3096\u30a1-\u30fa]"),
     "ko": re.compile(r"[\uac00-\ud7af\u1100-\u11ff\u3131-\u318e]"),
     "th": re.compile(r"[\u0e01-\u0e5b]"),
@@ -51,7 +47,40 @@ def tokens(text: str) -> list[str]:
     """
     if text.isascii():
         return _ASCII_TOKEN.findall(text.lower())
-    return _TOKEN.findall(unicodedata.normalize("NFKC", text).lower())
+    folded = unicodedata.normalize("NFKC", text).lower()
+    special, pattern = _patterns()
+    return (pattern if special.search(folded) else _WORD).findall(folded)
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What makes runs of letters and digits the wrong words, and the right words then.
+
+    Marks follow their letter; `\\w` has none, so they are listed.
+    """
+    codes = [code for code in range(0x300, 0x20000) if unicodedata.category(chr(code))[0] == "M"]
+    low, above = (
+        "".join(rf"\U{first:08x}-\U{last:08x}" for first, last in _ranges(part))
+        for part in (
+            [code for code in codes if code <= 0xFFFF],
+            [*(code for code in codes if code > 0xFFFF), *range(0xE0100, 0xE01F0)],
+        )
+    )
+    single = rf"[{_SINGLE}]|[{_SINGLE_ABOVE}]"
+    mark = rf"(?:[{low}]|(?=[{_ABOVE}])[{above}])*"
+    special = re.compile(rf"[{_SINGLE}{low}]|[{_ABOVE}]")
+    return special, re.compile(rf"(?:{single}){mark}|(?:(?!{single})[^\W_]{mark})+")
+
+
+def _ranges(codes: Sequence[int]) -> list[tuple[int, int]]:
+    """Runs of consecutive numbers in a sorted sequence, as (first, last)."""
+    runs: list[tuple[int, int]] = []
+    for code in codes:
+        if runs and runs[-1][1] == code - 1:
+            runs[-1] = (runs[-1][0], code)
+        else:
+            runs.append((code, code))
+    return runs
 
 
 def length(text: str) -> int:
@@ -99,6 +128,8 @@ def language(text: str) -> str:
     `en` stands for Latin script. Han characters beside kana are Japanese. A text without
     letters is `other`.
     """
+    if text.isascii():
+        return "en" if _COUNTS["en"].search(text) else "other"
     counts = {name: len(pattern.findall(text)) for name, pattern in _COUNTS.items()}
     if counts["ja"]:
         # Japanese mixes both; a stray kana in a Chinese text does not make it Japanese.
