@@ -72,6 +72,7 @@ class _DropDocstrings(ast.NodeTransformer):
         return node
 
 
+@cache
 def code_hash(path: Path) -> str:
     """Hash of what a source file does: comments, docstrings and layout do not count."""
     tree = _DropDocstrings().visit(ast.parse(path.read_bytes()))
