@@ -68,11 +68,13 @@ def read_set(
     format: str = "auto",
     limit: int | None = None,
     category: str = "category",
+    shown: str | None = None,
 ) -> EvalSet:
     """Read the set from a file in any dataset format; the last answer of a row is its reference.
 
-    `category` is the meta field that groups the rows. Equal ids get a number behind them, so
-    that an id names one row. Raises InputError when there is no file or no row.
+    `category` is the meta field that groups the rows, `shown` the path as results name it.
+    Equal ids get a number behind them, so that an id names one row. Raises InputError when
+    there is no file or no row.
     """
     if not path.exists():
         raise InputError(
@@ -93,7 +95,7 @@ def read_set(
         count = seen[example.id]
         identity = example.id if count == 1 else f"{example.id}-{count}"
         rows.append(_row(identity, example, category))
-    return EvalSet(name or path.name, str(path), hash_path(path), tuple(rows))
+    return EvalSet(name or path.name, shown or str(path), hash_path(path), tuple(rows))
 
 
 def _row(identity: str, example: Example, category_field: str) -> Row:

@@ -6,7 +6,6 @@ of one model or one metric computes only that again.
 
 from __future__ import annotations
 
-import gc
 import json
 import re
 from collections.abc import Sequence
@@ -80,7 +79,6 @@ def perplexities(
             if texts:
                 on_corpus[subject.name] = scorer.on_texts(texts)
                 progress.update()
-            scorer.close()
     dtype = "+".join(sorted({_dtype(subject, options) for subject in local}))
     found = tables(on_set, evalset.references, dtype) if on_set else []
     if on_corpus:
@@ -114,10 +112,6 @@ class _PerplexityScorer:
 
             self._model = load_model(self.subject.location, dtype=self.options.dtype)
         return self._model
-
-    def close(self) -> None:
-        self._model = None
-        gc.collect()
 
     def on_set(self, evalset: EvalSet, shots: Shots | None) -> list[TextScore | None]:
         """One score a row of the set; None where there is no reference or it does not fit."""

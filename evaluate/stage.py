@@ -58,6 +58,7 @@ def run(context: StageContext) -> dict[str, Any]:
         format=options.format,
         limit=options.limit,
         category=options.category,
+        shown=options.set,
     )
     subjects = [subject_of(model, context) for model in options.models]
     # What is wrong is said before the first answer is made.

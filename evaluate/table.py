@@ -64,7 +64,7 @@ def headline(summary: Mapping[str, Any], *, columns: int | None = None) -> str:
     cells = []
     for metric in summary["metrics"]:
         unit = " %" if metric["format"] == "percent" else ""
-        arrow = "" if metric["higher_is_better"] else " (less is better)"
+        arrow = "" if metric["higher_is_better"] else " ↓"
         column = [f"{metric['label']}{unit}{arrow}"]
         for model in models:
             key = (model, metric["name"])
@@ -102,6 +102,6 @@ def _footer(summary: Mapping[str, Any]) -> list[str]:
     labels = {model["name"]: model["label"] for model in summary["models"]}
     lines = [
         f"[low, high]: {level} % interval; against {labels[summary['baseline']]}: "
-        "+ better, - worse, = no difference shown"
+        "+ better, - worse, = no difference shown; ↓ less is better"
     ]
     return lines + [f"warning: {text}" for text in summary["warnings"]]

@@ -1,0 +1,153 @@
+"""Perplexities against transformers' own loss, one text at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import rl_models
+
+from espalier.encoding import encode_example, encode_prompt
+from espalier.evaluate import perplexity as ppl
+from espalier.evaluate.significance import Column
+from espalier.records import Message, Messages
+from espalier.templates import get_template
+
+TEMPLATE = get_template("espalier")
+ANSWERS = ["a", "the answer is 甲乙", "12 34 56", "yes, no", "丙", "one two three. four?"]
+
+
+def conversation(index: int) -> Messages:
+    prompt = rl_models.prompts(len(ANSWERS))[index].prompt
+    return (Message("user", prompt), Message("assistant", ANSWERS[index]))
+
+
+CONVERSATIONS = [conversation(index) for index in range(len(ANSWERS))]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return rl_models.make_model(seed=3, spread=0.3)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return rl_models.make_tokenizer()
+
+
+def own_loss(model: Any, ids: Sequence[int], counted: Sequence[bool]) -> tuple[float, int]:
+    """Summed loss over the counted tokens by the model's own `labels`."""
+    import torch
+
+    labels = [token if keep else -100 for token, keep in zip(ids, counted, strict=True)]
+    with torch.no_grad():
+        loss = model(input_ids=torch.tensor([ids]), labels=torch.tensor([labels])).loss
+    number = sum(counted[1:])
+    return float(loss) * number, number
+
+
+def values(
+    model: Any, tokenizer: Any, conversations: Sequence[Messages], **options: Any
+) -> dict[str, float]:
+    scores = ppl.score_conversations(model, tokenizer, TEMPLATE, conversations, **options)
+    references = [turns[-1].content for turns in conversations]
+    found = {}
+    for scored in ppl.tables({"m": scores}, references, "float32"):
+        value = scored.columns["m"].value()
+        assert value is not None
+        found[scored.metric.name] = value
+    return found
+
+
+def test_all_four_are_what_transformers_loss_gives(model: Any, tokenizer: Any) -> None:
+    whole, answers, bits, bytes_ = [], [], 0.0, 0
+    for turns in CONVERSATIONS:
+        encoded = encode_example(tokenizer, TEMPLATE, turns)
+        start = len(encode_prompt(tokenizer, TEMPLATE, turns))
+        whole.append(own_loss(model, encoded.ids, [True] * len(encoded)))
+        answers.append(own_loss(model, encoded.ids, [i >= start for i in range(len(encoded))]))
+        bits += answers[-1][0] / math.log(2)
+        bytes_ += len(turns[-1].content.encode())
+    ours = values(model, tokenizer, CONVERSATIONS)
+
+    def weighted(parts: list[tuple[float, int]]) -> float:
+        return math.exp(sum(nll for nll, _ in parts) / sum(count for _, count in parts))
+
+    assert ours["ppl_whole"] == pytest.approx(weighted(whole), rel=1e-5)
+    assert ours["ppl_response"] == pytest.approx(weighted(answers), rel=1e-5)
+    assert ours["ppl_text_mean"] == pytest.approx(
+        sum(math.exp(nll / count) for nll, count in whole) / len(whole), rel=1e-5
+    )
+    assert ours["bits_per_byte"] == pytest.approx(bits / bytes_, rel=1e-5)
+    assert len(set(ours.values())) == 4
+
+
+def test_the_answer_counts_its_end_marker_and_nothing_before(model: Any, tokenizer: Any) -> None:
+    scores = ppl.score_conversations(model, tokenizer, TEMPLATE, CONVERSATIONS)
+    for turns, score in zip(CONVERSATIONS, scores, strict=True):
+        assert score is not None
+        # One token a character, the space before the answer, and the end marker.
+        assert score.answer_tokens == len(turns[-1].content) + 2
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("budget", [1, 64, 100_000])
+def test_padding_side_and_batch_size_do_not_matter(
+    model: Any, tokenizer: Any, side: str, budget: int
+) -> None:
+    one_by_one = values(model, tokenizer, CONVERSATIONS, token_budget=1)
+    tokenizer.padding_side = side
+    ours = values(model, tokenizer, CONVERSATIONS, token_budget=budget)
+    assert ours == pytest.approx(one_by_one, rel=1e-5)
+    backwards = values(model, tokenizer, CONVERSATIONS[::-1], token_budget=budget)
+    assert backwards == pytest.approx(one_by_one, rel=1e-5)
+
+
+def test_few_shot_examples_are_context_and_not_text(model: Any, tokenizer: Any) -> None:
+    shots = (Message("user", "say b"), Message("assistant", "b"))
+    turns = (*shots, *CONVERSATIONS[1])
+    [score] = ppl.score_conversations(model, tokenizer, TEMPLATE, [turns], skipped=[2])
+    assert score is not None
+    encoded = encode_example(tokenizer, TEMPLATE, turns)
+    first = len(encode_example(tokenizer, TEMPLATE, shots))
+    start = len(encode_prompt(tokenizer, TEMPLATE, turns))
+    text = own_loss(model, encoded.ids, [i >= first for i in range(len(encoded))])
+    answer = own_loss(model, encoded.ids, [i >= start for i in range(len(encoded))])
+    assert (score.nll, score.tokens) == (pytest.approx(text[0], rel=1e-5), text[1])
+    assert (score.answer_nll, score.answer_tokens) == (
+        pytest.approx(answer[0], rel=1e-5),
+        answer[1],
+    )
+
+
+def test_a_text_longer_than_the_context_has_no_score(model: Any, tokenizer: Any) -> None:
+    scores = ppl.score_conversations(model, tokenizer, TEMPLATE, CONVERSATIONS, limit=20)
+    lengths = [len(encode_example(tokenizer, TEMPLATE, turns)) for turns in CONVERSATIONS]
+    assert [score is None for score in scores] == [length > 20 for length in lengths]
+    assert any(length > 20 for length in lengths) and any(length <= 20 for length in lengths)
+
+
+def test_running_text_is_scored_in_pieces_of_the_context(model: Any, tokenizer: Any) -> None:
+    text = "a count to 3 and then say what is 1 2"
+    ids = tokenizer(text)["input_ids"]
+    expected, tokens = 0.0, 0
+    for start in range(0, len(ids), 16):
+        piece = ids[start : start + 16]
+        if len(piece) > 1:
+            loss, count = own_loss(model, piece, [True] * len(piece))
+            expected, tokens = expected + loss, tokens + count
+    [score] = ppl.score_texts(model, tokenizer, [text], limit=16)
+    assert score is not None
+    assert (score.nll, score.tokens) == (pytest.approx(expected, rel=1e-5), tokens)
+    assert ppl.score_texts(model, tokenizer, ["", "a"]) == [None, None]
+
+
+def test_a_row_without_score_has_no_value_and_the_bytes_are_utf8() -> None:
+    score = ppl.TextScore(nll=8.0, tokens=4, answer_nll=math.log(2) * 6, answer_tokens=3)
+    column, rows = ppl.column_of("bits_per_byte", [score, None], ["甲乙", None])
+    assert rows == [pytest.approx(1.0), None]
+    assert column.n == 1 and isinstance(column, Column)
+    assert np.isclose(column.value() or 0.0, 1.0)
