@@ -102,7 +102,7 @@ def read_predictions(
     predictions = list(_read(path, answer_field))
     if not predictions:
         raise InputError(
-            "The predictions file has no rows.", where=str(path), expected="one answer a row"
+            "The predictions file is empty.", where=str(path), expected="one answer a row"
         )
     pairs, how = _match(predictions, evalset, match, path)
     return _collect(pairs, how, len(predictions), evalset)
@@ -159,8 +159,7 @@ def _answer(value: Mapping[str, Any], answer_field: str | None, where: str) -> s
             where=where,
             expected="text, or a list of texts of which the first counts",
         )
-    # A lone surrogate can be written in JSON but in no UTF-8 file.
-    return str(answer).encode("utf-8", errors="replace").decode("utf-8")
+    return str(answer)
 
 
 def _first_text(value: Mapping[str, Any], names: Sequence[str]) -> str | None:

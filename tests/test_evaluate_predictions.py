@@ -150,12 +150,11 @@ def test_empty_null_and_very_long_answers_are_answers(tmp_path: Path, evalset: E
     assert "2 answers are empty; they count as answers" in " ".join(matched.warnings("m"))
 
 
-def test_a_lone_surrogate_becomes_writable(tmp_path: Path, evalset: EvalSet) -> None:
+def test_half_a_character_is_named_with_its_line(tmp_path: Path, evalset: EvalSet) -> None:
     rows = [json.dumps(row) for row in full()]
-    rows[0] = rows[0].replace("answer 0", "bad \\ud83d end")
-    matched = read(tmp_path, evalset, rows)
-    first = in_order(matched, evalset)[0]
-    assert first is not None and first.encode("utf-8")
+    rows[1] = rows[1].replace("answer 1", "bad \\ud83d end")
+    with pytest.raises(InputError, match=r"surrogate[\s\S]*line 2"):
+        read(tmp_path, evalset, rows)
 
 
 def test_row_order_needs_agreeing_instructions_or_a_word(tmp_path: Path, evalset: EvalSet) -> None:
