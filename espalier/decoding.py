@@ -313,10 +313,10 @@ def _loop(
     model: Any, prompts: list[Sequence[int]], seeds: list[int], settings: _Settings, result: _Result
 ) -> None:
     device = _device(model)
-    step_model = _Stepper(model)
     ids, mask = _left_padded(prompts, settings.pad_id, device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     steps = max(result.limits)
+    step_model = _Stepper(model, steps)
     draws = np.stack([_uniforms(seed, steps) for seed in seeds])
     rows = _Rows(
         list(range(len(prompts))),
@@ -372,8 +372,9 @@ def _uniforms(seed: int, steps: int) -> np.ndarray[Any, np.dtype[np.float64]]:
 class _Stepper:
     """Calls the model with its cache and returns the last position's logits, [rows, vocabulary]."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, steps: int) -> None:
         self.model = model
+        self.steps = steps
         self.cache: Any = None
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         names = inspect.signature(base.forward).parameters
@@ -393,7 +394,10 @@ class _Stepper:
             use_cache=True,
             **extra,
         )
-        self.cache = output.past_key_values
+        if self.cache is None:
+            from espalier.kv_cache import with_room
+
+            self.cache = with_room(output.past_key_values, self.steps)
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits
 
