@@ -153,13 +153,13 @@ def save_model(model: Any, tokenizer: Any, template_name: str | None, folder: Pa
     Everything goes to a temporary folder beside it, which is then renamed; an older folder of
     that name is replaced.
     """
-    _transformers()
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+        with quiet():
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
         if template_name:
             save_template(temporary, template_name)
         temporary.chmod(0o755)
@@ -266,22 +266,32 @@ def _init_head(model: Any, seed: int) -> None:
 
 
 def _transformers() -> Any:
-    transformers = require("transformers", extra="train", feature="Loading a model")
-    # Its progress bars and reports of new heads are noise beside our own progress lines.
-    transformers.utils.logging.disable_progress_bar()
-    return transformers
+    return require("transformers", extra="train", feature="Loading a model")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' warnings and bars off the terminal; ours say what matters."""
+    from transformers.utils import logging
+
+    settings: Any = logging
+    level = settings.get_verbosity()
+    settings.set_verbosity(ERROR)
+    settings.disable_progress_bar()
+    try:
+        yield
+    finally:
+        settings.set_verbosity(level)
 
 
 @contextmanager
 def _loading(what: str, source: str) -> Iterator[None]:
     """Turn what transformers raises for a bad source into an InputError."""
     from safetensors import SafetensorError
-    from transformers.utils import logging
 
-    level = logging.get_verbosity()
-    logging.set_verbosity(ERROR)
     try:
-        yield
+        with quiet():
+            yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         local = Path(source).is_dir()
@@ -293,5 +303,3 @@ def _loading(what: str, source: str) -> Iterator[None]:
             else "a folder, or a name on the Hugging Face hub that can be reached",
             hint=None if local else "without a network, give a folder",
         ) from error
-    finally:
-        logging.set_verbosity(level)

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from transformers.trainer_callback import PrinterCallback
 
 from espalier.errors import StageError
+from espalier.models import quiet
 from espalier.progress import Progress, say
 from espalier.train import checkpoints
 from espalier.train.arguments import autocast_dtype, training_arguments
@@ -357,8 +358,6 @@ def fit(
     overrides the number that follows from epochs. Returns counts for the manifest. The caller
     saves the model, and clears the checkpoints when that is done.
     """
-    logging: Any = transformers.utils.logging
-    logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     autocast = autocast_dtype(options.precision, device)
     per_epoch = -(-len(rows) // options.minibatch)
@@ -396,7 +395,7 @@ def fit(
             trainer.restore(checkpoint)
         # The trainer collects garbage at its start: a second over what the imports have left.
         gc.freeze()
-        with fast_attention(trainer.model, autocast):
+        with quiet(), fast_attention(trainer.model, autocast):
             trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
         gc.unfreeze()
         if validation is not None and validation.keep_best:
