@@ -72,7 +72,7 @@ def _curate(args: argparse.Namespace) -> int:
 
 def _curate_file(args: argparse.Namespace) -> int:
     from espalier.recipe import recipe_from
-    from espalier.stages import run_stage
+    from espalier.running import run_stage
 
     source = Path(args.input).expanduser()
     name = source.name.split(".")[0] or "dataset"

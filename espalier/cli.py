@@ -149,7 +149,7 @@ def _inspect(args: argparse.Namespace) -> int:
 
 def _recipe(args: argparse.Namespace) -> int:
     from espalier.explain import explain
-    from espalier.stages import planned
+    from espalier.running import planned
 
     recipe = recipe_of(args)
     if args.action == "validate":

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from espalier.errors import EspalierError
 from espalier.recipe import Recipe
 from espalier.run import planned_outcome
-from espalier.stages import NAMES, context_of, load, planned, runner_of, stage_named
+from espalier.running import context_of, planned, runner_of
+from espalier.stages import NAMES, load, stage_named
 
 
 def explain(recipe: Recipe, run: Path) -> str:

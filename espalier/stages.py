@@ -10,16 +10,10 @@ has two functions:
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from espalier.errors import UsageError
-
-if TYPE_CHECKING:
-    from espalier.recipe import Recipe
-    from espalier.run import Outcome, StageContext, StageRunner
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,52 +87,3 @@ def stage_named(name: str) -> Stage:
         if stage.name == name:
             return stage
     raise UsageError(f"There is no stage '{name}'.", expected=" ".join(NAMES))
-
-
-def runner_of(stage: Stage) -> StageRunner:
-    """Load a stage's runner module."""
-    from espalier.run import StageRunner
-
-    module = load(stage.runner)
-    return StageRunner(stage.runner, stage.uses, module.inputs, module.run)
-
-
-def context_of(
-    stage: Stage, recipe: Recipe, run: Path, *, folder: Path | None = None
-) -> StageContext:
-    """What the stage's runner is given; raises UsageError when the recipe lacks its section."""
-    from espalier.run import StageContext
-
-    options = recipe.section(stage.section)
-    if options is None:
-        raise UsageError(
-            f"The recipe '{recipe.shared.name}' has no section '{stage.section}'.",
-            where=str(recipe.path or ""),
-            hint=f"add '{stage.section}:' to the recipe, or leave the stage '{stage.name}' out",
-        )
-    return StageContext(stage.name, run, folder or run / stage.name, options, recipe.shared)
-
-
-def run_stage(name: str, recipe: Recipe, run: Path, *, folder: Path | None = None) -> Outcome:
-    """Bring one stage of a run up to date (see `espalier.run.execute`)."""
-    from espalier.run import execute
-
-    stage = stage_named(name)
-    return execute(context_of(stage, recipe, run, folder=folder), runner_of(stage))
-
-
-def run_stages(recipe: Recipe, run: Path, names: Iterable[str] | None = None) -> dict[str, Outcome]:
-    """Run the named stages, or all that the recipe has, in their order."""
-    from espalier.files import atomic_write_text
-
-    wanted = set(names) if names is not None else set(planned(recipe))
-    for name in wanted:
-        stage_named(name)
-    run.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(run / "recipe.resolved.yaml", recipe.resolved_yaml())
-    return {name: run_stage(name, recipe, run) for name in NAMES if name in wanted}
-
-
-def planned(recipe: Recipe) -> list[str]:
-    """Names of the stages that the recipe has a section for, in their order."""
-    return [stage.name for stage in STAGES if recipe.section(stage.section) is not None]

@@ -73,7 +73,7 @@ def run_folder(args: argparse.Namespace, recipe: Recipe) -> Path:
 
 def run_recipe_stages(args: argparse.Namespace, names: Sequence[str] | None) -> int:
     """Load the recipe and bring the named stages (or all) up to date; returns the exit code."""
-    from espalier.stages import run_stages
+    from espalier.running import run_stages
 
     recipe = recipe_of(args)
     run_stages(recipe, run_folder(args, recipe), names)

@@ -55,7 +55,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(args: argparse.Namespace) -> int:
-    from espalier.stages import run_stages
+    from espalier.running import run_stages
 
     if args.recipe:
         _refuse_mixture(args)

@@ -41,7 +41,7 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _of_recipe(args: argparse.Namespace) -> int:
-    from espalier.stages import run_stages
+    from espalier.running import run_stages
 
     recipe = recipe_of(args)
     run = run_folder(args, recipe)

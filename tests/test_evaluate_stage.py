@@ -23,7 +23,7 @@ from espalier.evaluate import measure
 from espalier.evaluate.config import EvaluateConfig
 from espalier.recipe import recipe_from
 from espalier.records import Example
-from espalier.stages import run_stages
+from espalier.running import run_stages
 
 ROWS = 24
 BASE: dict[str, Any] = {
@@ -240,7 +240,7 @@ KILLED = """
     import os, signal, sys
     from espalier.evaluate import answers
     from espalier.recipe import recipe_from
-    from espalier.stages import run_stages
+    from espalier.running import run_stages
     import json
     opened = answers.open_engine
     made = 0

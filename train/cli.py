@@ -40,7 +40,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(args: argparse.Namespace) -> int:
-    from espalier.stages import planned, run_stages
+    from espalier.running import planned, run_stages
 
     recipe = recipe_of(args)
     present = planned(recipe)

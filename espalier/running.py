@@ -1,0 +1,53 @@
+"""Running the stages of a recipe: what joins the table of stages, recipes and run folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from espalier.errors import UsageError
+from espalier.files import atomic_write_text
+from espalier.recipe import Recipe
+from espalier.run import Outcome, StageContext, StageRunner, execute
+from espalier.stages import NAMES, STAGES, Stage, load, stage_named
+
+
+def runner_of(stage: Stage) -> StageRunner:
+    """Load a stage's runner module."""
+    module = load(stage.runner)
+    return StageRunner(stage.runner, stage.uses, module.inputs, module.run)
+
+
+def context_of(
+    stage: Stage, recipe: Recipe, run: Path, *, folder: Path | None = None
+) -> StageContext:
+    """What the stage's runner is given; raises UsageError when the recipe lacks its section."""
+    options = recipe.section(stage.section)
+    if options is None:
+        raise UsageError(
+            f"The recipe '{recipe.shared.name}' has no section '{stage.section}'.",
+            where=str(recipe.path or ""),
+            hint=f"add '{stage.section}:' to the recipe, or leave the stage '{stage.name}' out",
+        )
+    return StageContext(stage.name, run, folder or run / stage.name, options, recipe.shared)
+
+
+def run_stage(name: str, recipe: Recipe, run: Path, *, folder: Path | None = None) -> Outcome:
+    """Bring one stage of a run up to date (see `espalier.run.execute`)."""
+    stage = stage_named(name)
+    return execute(context_of(stage, recipe, run, folder=folder), runner_of(stage))
+
+
+def run_stages(recipe: Recipe, run: Path, names: Iterable[str] | None = None) -> dict[str, Outcome]:
+    """Run the named stages, or all that the recipe has, in their order."""
+    wanted = set(names) if names is not None else set(planned(recipe))
+    for name in wanted:
+        stage_named(name)
+    run.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(run / "recipe.resolved.yaml", recipe.resolved_yaml())
+    return {name: run_stage(name, recipe, run) for name in NAMES if name in wanted}
+
+
+def planned(recipe: Recipe) -> list[str]:
+    """Names of the stages that the recipe has a section for, in their order."""
+    return [stage.name for stage in STAGES if recipe.section(stage.section) is not None]
