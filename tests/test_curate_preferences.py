@@ -1,0 +1,288 @@
+"""Preference pairs: corruptions, the judged best, distinct pairs, disjoint prompts."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+
+from espalier.curate.best import best_of, question
+from espalier.curate.config import DEFAULT_KINDS, FilterConfig, PreferencesConfig
+from espalier.curate.corruptions import CORRUPTIONS, Setting, corrupt
+from espalier.curate.filters import answer_rules, prompt_rules
+from espalier.curate.pipeline import Ledger
+from espalier.curate.preferences import (
+    Answers,
+    Judged,
+    check_pairs,
+    judged_answers,
+    make_pairs,
+    split_by_prompt,
+    split_prompts,
+)
+from espalier.engines.base import Completion, Request, Sampling
+from espalier.judging import Judge, Rubric
+from espalier.records import Example, Message, PreferencePair
+from espalier.text import normalise
+
+EN = Setting("Reverse the words: red green blue", "en", ["big small old", "red", "seven 3"])
+ZH = Setting("把这些词倒过来写：红、绿、蓝", "zh", ["大、小、老", "红", "七"])
+
+
+def variants(kind: str, answer: str, setting: Setting) -> set[str | None]:
+    return {corrupt(kind, answer, setting, Random(f"{kind}{i}")) for i in range(60)}
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+@pytest.mark.parametrize("answer", ["blue green red", "17", "A", "蓝、绿、红", "Hello, Tom!", "是"])
+def test_a_corruption_differs_or_does_not_apply(kind: str, answer: str) -> None:
+    for setting in (EN, ZH):
+        for worse in variants(kind, answer, setting) - {None}:
+            assert worse is not None
+            assert worse.strip() != answer.strip()
+            if kind not in ("case", "full_stop", "empty"):
+                assert normalise(worse) != normalise(answer)
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "setting", "expected"),
+    [
+        ("number", "17", EN, {"16", "18", "15", "19", "7", "27"}),
+        ("number", "1", EN, {"0", "2", "3", "11"}),
+        ("number", "共3个", ZH, {"共2个", "共4个", "共1个", "共5个", "共13个"}),
+        ("number", "version 3.5", EN, {None}),
+        ("item_dropped", "a, b, c", EN, {"a, b", "a, c", "b, c"}),
+        ("item_doubled", "a b", EN, {"a a b", "a b b"}),
+        ("item_swapped", "蓝、绿", ZH, {"绿、蓝"}),
+        ("item_dropped", "word", EN, {None}),
+        ("case", "Red", EN, {"red", "RED", "rED"}),
+        ("case", "红", ZH, {None}),
+        ("full_stop", "red", EN, {"red."}),
+        ("full_stop", "红", ZH, {"红。"}),
+        ("full_stop", "Red!", EN, {None}),
+        ("truncation", "a b c", EN, {"a", "a b"}),
+        ("truncation", "红绿蓝", ZH, {"红", "红绿"}),
+        ("truncation", "a", EN, {None}),
+        ("padding", "red", EN, {"The answer is red"}),
+        ("padding", "红", ZH, {"答案是红"}),
+        ("padding", "The answer is red", EN, {None}),
+        ("empty", "red", EN, {""}),
+        ("other_answer", "red", EN, {"big small old", "seven 3", None}),
+        ("prompt_fragment", "one two", Setting("Say it now", "en", []), {"Say it", "it now"}),
+        ("prompt_fragment", "好", Setting("说好", "zh", []), {"说", None}),
+    ],
+)
+def test_what_each_kind_does(
+    kind: str, answer: str, setting: Setting, expected: set[str | None]
+) -> None:
+    assert variants(kind, answer, setting) == expected
+
+
+def test_an_item_is_replaced_by_one_of_another_answer() -> None:
+    made = variants("item_replaced", "x y", EN)
+    pool = {"big", "small", "old", "seven", "3"}
+    assert made == {f"{item} y" for item in pool} | {f"x {item}" for item in pool}
+
+
+class Scores:
+    """A judge engine that knows the worth of each answer; higher wins, equal is a tie."""
+
+    def __init__(self, worth: dict[str, float]) -> None:
+        self.worth = worth
+        self.compared: list[tuple[str, str, str]] = []
+
+    def compare(self, items: Sequence[tuple[str, str, str]]) -> list[str | None]:
+        self.compared += items
+        verdicts: list[str | None] = []
+        for _, a, b in items:
+            left, right = self.worth[a], self.worth[b]
+            verdicts.append("tie" if left == right else "A" if left > right else "B")
+        return verdicts
+
+    def rate(self, items: Sequence[tuple[str, str]]) -> list[Rubric | None]:
+        return [
+            None if (mark := self.worth[answer]) < 1 else Rubric(*[int(mark)] * 4, safe=mark != 5)
+            for _, answer in items
+        ]
+
+
+def prompts(count: int) -> list[tuple[Message, ...]]:
+    return [(Message("user", f"prompt {i}"),) for i in range(count)]
+
+
+def test_the_best_of_many_wins_and_the_losers_are_known() -> None:
+    judge: Any = Scores({"a": 1, "b": 3, "c": 2, "d": 3, "e": 0})
+    first, second, third = best_of(
+        judge, prompts(3), [["a", "b", "a", "c", "d"], ["e"], []], "pairwise"
+    )
+    assert first is not None
+    assert first.best == "b"
+    assert {answer for answer, _ in first.worse} == {"a", "c"}
+    assert first.ties == 1
+    assert second is not None
+    assert (second.best, second.worse) == ("e", [])
+    assert third is None
+    assert len(judge.compared) == 3  # n-1 for the four distinct answers, none for one
+
+
+def test_the_best_by_rubric() -> None:
+    judge: Any = Scores({"a": 2, "b": 4, "c": 0, "unsafe": 5})
+    (ranked,) = best_of(judge, prompts(1), [["a", "b", "c", "unsafe"]], "rubric")
+    assert ranked is not None
+    assert ranked.best == "b"
+    assert dict(ranked.worse) == {"a": 2.0, "unsafe": 4.0}
+    assert ranked.unread == 1
+
+
+def test_a_dialogue_is_shown_to_the_judge_with_its_speakers() -> None:
+    turns = (Message("system", "be kind"), Message("user", "a"), Message("assistant", "b"),
+             Message("user", "c"))  # fmt: skip
+    assert question(turns) == "user: a\n\nassistant: b\n\nuser: c"
+    assert question(turns[:2]) == "a"
+
+
+class Samples:
+    """A teacher that gives a prompt's samples by their number."""
+
+    model = "samples"
+    costly = False
+
+    def __init__(self, answers: Sequence[str]) -> None:
+        self.answers = answers
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
+        for request in requests:
+            text = self.answers[request.sample % len(self.answers)]
+            cut = text.endswith("…")
+            yield Completion(text, "length" if cut else "stop")
+
+    def close(self) -> None:
+        pass
+
+
+def test_prompts_without_a_usable_best_are_rejected() -> None:
+    worth = {"Red": 4.0, "Blue": 2.0, "I'm sorry, but I can't help with that.": 3.0}
+    given = [Example.single("Name a colour.", meta={"language": "en"})]
+
+    def judged(samples: list[str], **options: Any) -> tuple[list[Judged], list[str]]:
+        handle = io.StringIO()
+        found = judged_answers(
+            given, Samples(samples), Scores(worth), PreferencesConfig(**options),  # type: ignore[arg-type]
+            answer_rules(FilterConfig()), Ledger("made", handle), 1,
+        )  # fmt: skip
+        listed = list(found)
+        return listed, [json.loads(line)["rule"] for line in handle.getvalue().splitlines()]
+
+    kept, _ = judged(["Blue", "Red"])
+    assert [(item.chosen, item.worse) for item in kept] == [("Red", [("Blue", None)])]
+    assert judged(["Red…", "Red…"]) == ([], ["no_sample"])
+    refusal = "I'm sorry, but I can't help with that."
+    assert judged([refusal, "Blue"]) == ([], ["refusal"])
+    assert judged(["Blue", "Blue"], min_rating=3) == ([], ["low_rating"])
+    assert len(judged(["Blue", "Red"], min_rating=3)[0]) == 1
+
+
+def judged_prompts(count: int) -> list[Judged]:
+    made = []
+    for i in range(count):
+        zh = i % 2
+        text = f"第{i}个问题：红、绿、蓝" if zh else f"Question {i}: red, green and blue?"
+        row = Example.single(text, meta={"language": "zh" if zh else "en", "category": f"c{i % 3}",
+                                         "source": "s"})  # fmt: skip
+        made.append(Judged(row, f"红、绿、{i}" if zh else f"red, green, {i}", [("worse", None)]))
+    return made
+
+
+def test_pairs_are_distinct_and_have_their_kind() -> None:
+    given = judged_prompts(60)
+    config = PreferencesConfig(per_prompt=3)
+    pairs = list(make_pairs(given, Answers(given), config, None, "seed"))
+    assert len(pairs) > 150
+    assert len({(pair.prompt, pair.rejected) for pair in pairs}) == len(pairs)
+    assert all(pair.chosen != pair.rejected for pair in pairs)
+    kinds = Counter(pair.meta["kind"] for pair in pairs)
+    assert set(kinds) == set(DEFAULT_KINDS)
+    assert kinds["other_answer"] > kinds["empty"]
+    languages = Counter(pair.meta["language"] for pair in pairs)
+    assert set(languages) == {"en", "zh"}
+    by_id = {item.row.id: item for item in given}
+    for pair in pairs:
+        assert pair.chosen == by_id[pair.meta["parents"][0]].chosen
+        assert pair.meta["category"] == by_id[pair.meta["parents"][0]].row.meta["category"]
+
+
+def test_an_other_answer_is_of_the_same_category_and_language() -> None:
+    given = judged_prompts(60)
+    config = PreferencesConfig(kinds={"other_answer": 1.0})
+    of = {item.chosen: (item.language, item.category) for item in given}
+    pairs = list(make_pairs(given, Answers(given), config, None, "seed"))
+    assert len(pairs) == 60
+    assert all(of[pair.rejected] == of[pair.chosen] for pair in pairs)
+
+
+def test_further_passes_draw_new_corruptions_until_the_count_is_reached() -> None:
+    given = judged_prompts(20)
+    pairs = list(make_pairs(given, Answers(given), PreferencesConfig(), 55, "seed"))
+    assert len(pairs) == 55
+    assert len({(pair.prompt, pair.rejected) for pair in pairs}) == 55
+    assert pairs == list(make_pairs(given, Answers(given), PreferencesConfig(), 55, "seed"))
+    # What can't be made is not repeated.
+    only_empty = PreferencesConfig(kinds={"empty": 1.0})
+    assert len(list(make_pairs(given, Answers(given), only_empty, 55, "seed"))) == 20
+
+
+def test_sides_have_different_prompts() -> None:
+    given = judged_prompts(50) + judged_prompts(10)
+    training, evaluation = split_prompts(given, 75, 25, "seed")
+    assert len(training) + len(evaluation) == 60
+    assert 14 <= len(evaluation) <= 17
+    assert not {i.row.prompt for i in training} & {i.row.prompt for i in evaluation}
+
+
+def test_given_pairs_are_split_by_prompt() -> None:
+    pairs = [
+        PreferencePair.make((Message("user", f"prompt {i // 3}"),), "good", f"bad {i}")
+        for i in range(60)
+    ]
+    training, evaluation = split_by_prompt(pairs, 10, "seed")
+    assert len(evaluation) == 12  # whole prompts of three pairs
+    assert len(training) == 48
+    assert not {p.prompt for p in training} & {p.prompt for p in evaluation}
+    assert split_by_prompt(reversed(pairs), 10, "seed")[1][0].prompt == evaluation[0].prompt
+    assert split_by_prompt(pairs, 0, "seed")[1] == []
+
+
+def test_given_pairs_that_teach_nothing() -> None:
+    prompt = (Message("user", "Name a colour."),)
+    good = PreferencePair.make(prompt, "Red", "Seven")
+    given = [
+        good,
+        PreferencePair.make(prompt, "Red", "Red "),
+        PreferencePair.make(prompt, " ", "Red"),
+        good,
+        PreferencePair.make((Message("user", " "),), "a", "b"),
+        PreferencePair.make(prompt, "Red", ""),
+    ]
+    handle = io.StringIO()
+    tally = Ledger("given", handle).tally("pair rules")
+    kept = list(check_pairs(given, prompt_rules(FilterConfig()), tally))
+    assert kept == [good, given[-1]]
+    rules = [json.loads(line)["rule"] for line in handle.getvalue().splitlines()]
+    assert rules == ["same_answers", "empty_answer", "duplicate_pair", "empty_prompt"]
+
+
+def test_unknown_kinds_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown kinds"):
+        PreferencesConfig(kinds={"typo": 1.0})
+    with pytest.raises(ValueError, match="above zero"):
+        PreferencesConfig(kinds={"empty": 0.0})
+
+
+def test_the_protocols_used_here_are_the_real_ones() -> None:
+    # The scripted judge stands for espalier.judging.Judge.
+    assert {"compare", "rate"} <= set(dir(Judge))
