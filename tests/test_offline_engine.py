@@ -24,7 +24,7 @@ from espalier.refusals import is_refusal
 CLEAN = {
     "style_flaw": 0, "style_flaw_rest": 0, "error_rate": 0, "refusal_rate": 0, "empty_rate": 0,
     "copy_rate": 0, "truncation_rate": 0, "duplicate_rate": 0, "blacklist_rate": 0,
-    "malformed_rate": 0, "judge_noise": 0,
+    "malformed_rate": 0, "list_truncation_rate": 0, "judge_noise": 0,
 }  # fmt: skip
 GREEDY = Sampling(temperature=0)
 WARM = Sampling(temperature=0.7)

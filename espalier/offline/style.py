@@ -49,6 +49,9 @@ class OfflineOptions(BaseModel):
     malformed_rate: float = Field(
         0.04, ge=0, le=1, description="New instructions too short or opening with punctuation."
     )
+    list_truncation_rate: float = Field(
+        0.1, ge=0, le=1, description="Instruction lists cut off within the last instruction."
+    )
     judge_noise: float = Field(0.05, ge=0, le=1, description="Verdicts and marks that are wrong.")
 
 

@@ -83,10 +83,8 @@ def _continue_list(
     lines = [line.format(number=number + index, text=text) for index, text in enumerate(made)]
     head = line.format(number=number, text="")
     text = "\n".join(lines).removeprefix(head).lstrip()
-    # Most runs of a real model over such a prompt end at the token limit; a tenth do here.
-    if draws.uniform(1) < max(0.1, options.truncation_rate) * bool(options.truncation_rate):
-        keep = len("\n".join(lines[:-1])) + len(line.format(number=0, text="")) + len(made[-1]) // 2
-        return Reply(text[: keep - len(head)], cut=True)
+    if draws.uniform(1) < options.list_truncation_rate:
+        return Reply(text[: len(text) - (len(made[-1]) + 1) // 2], cut=True)
     return Reply(text)
 
 
