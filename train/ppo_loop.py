@@ -74,7 +74,7 @@ class Parts:
 
 def run_precision(options: PPOConfig) -> torch.dtype | None:
     """bf16 where the device is fast at it (or it is asked for), else None for float32."""
-    from espalier.train.trainer import autocast_dtype
+    from espalier.train.arguments import autocast_dtype
 
     dtype = autocast_dtype(options.precision, "cuda" if torch.cuda.is_available() else "cpu")
     return torch.bfloat16 if dtype is torch.bfloat16 else None
