@@ -179,7 +179,9 @@ def write_bytes(path: Path, name: Path) -> Iterator[BinaryIO]:
                 with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
                     yield cast(BinaryIO, packed)
             elif kind == "zstd":
-                with zstandard.ZstdCompressor(level=6).stream_writer(raw, closefd=False) as packed:
+                # Without the checksum, changed bytes can pass as other text.
+                packer = zstandard.ZstdCompressor(level=6, write_checksum=True)
+                with packer.stream_writer(raw, closefd=False) as packed:
                     yield cast(BinaryIO, packed)
             else:
                 yield raw
