@@ -7,6 +7,7 @@ aside what a changed one left, resumes an unfinished one, and writes `manifest.j
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -265,6 +266,9 @@ def _write_manifest(
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in (MANIFEST, STATE) and not _transient(path, folder)
     }
+    # A result outside the stage's folder (the report's page) is named by the runner.
+    for path in counts.pop("outputs", ()):
+        outputs[os.path.relpath(path, folder)] = Path(path).stat().st_size
     manifest = {
         "stage": context.stage,
         "status": "done",

@@ -31,6 +31,8 @@ def read_funnel(folder: Path, examples: int) -> list[dict[str, Any]]:
         stream = streams.setdefault(name, {"stream": name, "steps": []})
         stream["steps"].append(_step(item, shown))
     for stream in streams.values():
+        # Reading is written down when it ends; it comes first all the same.
+        stream["steps"].sort(key=lambda step: step["step"] != "read")
         stream["top"] = max([1, *(max(s["in"], s["out"]) for s in stream["steps"])])
         stream["label"] = known(f"stream.{stream['stream']}", pretty(stream["stream"]))
     return list(streams.values())
@@ -55,8 +57,21 @@ def _step(
         "label": known(f"step.{name}", pretty(name)),
         "in": int(item.get("in", 0)),
         "out": int(item.get("out", 0)),
+        "kept": kept_share(int(item.get("in", 0)), int(item.get("out", 0))),
         "rules": sorted(rules, key=lambda rule: (-int(str(rule["count"])), str(rule["rule"]))),
     }
+
+
+def kept_share(rows_in: int, rows_out: int) -> str:
+    """Per cent with one decimal; 100.0 and 0.0 stand for all and none only."""
+    if not rows_in:
+        return ""
+    share = 100 * rows_out / rows_in
+    if rows_out < rows_in:
+        share = min(share, 99.9)
+    if rows_out > 0:
+        share = max(share, 0.1)
+    return f"{share:.1f}"
 
 
 def rejects_by_rule(

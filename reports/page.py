@@ -12,6 +12,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,27 +50,37 @@ def build_report(run: Path, options: ReportConfig, output: Path) -> RunData:
 def render(data: RunData) -> str:
     """The whole HTML document, encodable as UTF-8."""
     script, style = script_text(), style_text()
-    environment = Environment(
+    html = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            data=data,
+            summary=data.summary or {},
+            version=espalier.__version__,
+            command=again(data.name, data.stages),
+            csp=policy(script, style),
+            script=Markup(script),
+            style=Markup(style),
+            core=Markup(embedded(core(data))),
+            answers=Markup(pack(data.answers)) if data.answers else "",
+        )
+    )
+    # A lone surrogate in some answer can't be encoded; it becomes a question mark.
+    return html.encode("utf-8", "replace").decode("utf-8")
+
+
+@cache
+def environment() -> Environment:
+    """The templates, with autoescape and what they call; compiled once a process."""
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(t=t, common=common, duration=duration, share=share, machine=machine)
-    html = environment.get_template("report.html.j2").render(
-        data=data,
-        summary=data.summary or {},
-        version=espalier.__version__,
-        command=again(data.name, data.stages),
-        csp=policy(script, style),
-        script=Markup(script),
-        style=Markup(style),
-        core=Markup(embedded(core(data))),
-        answers=Markup(pack(data.answers)) if data.answers else "",
-    )
-    # A lone surrogate in some answer can't be encoded; it becomes a question mark.
-    return html.encode("utf-8", "replace").decode("utf-8")
+    made.globals.update(t=t, common=common, duration=duration, share=share, machine=machine)
+    return made
 
 
 def core(data: RunData) -> dict[str, Any]:

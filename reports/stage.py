@@ -26,12 +26,12 @@ def inputs(context: StageContext) -> Mapping[str, Path]:
 
 
 def run(context: StageContext) -> Mapping[str, Any]:
-    """Build the page; returns its size and what it shows."""
+    """Build the page; returns its size, what it shows, and where it is (beside the folder)."""
     options: ReportConfig = context.options
     page = context.run / PAGE
     data = build_report(context.run, options, page)
     tell(data, page)
-    return facts(data, page)
+    return {**facts(data, page), "outputs": [page]}
 
 
 def facts(data: RunData, page: Path) -> dict[str, Any]:
