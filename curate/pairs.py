@@ -24,7 +24,7 @@ from espalier.curate.pipeline import Tally
 from espalier.curate.preferences import pair_meta
 from espalier.curate.respond import batches, sample_answers
 from espalier.engines import open_engine
-from espalier.engines.base import Completion, EngineSpec, Sampling
+from espalier.engines.base import Completion, Engine, EngineSpec, Sampling
 from espalier.errors import StageError, UsageError
 from espalier.files import atomic_write_json
 from espalier.judging import Judge
@@ -145,7 +145,7 @@ def _write_answers(
 ) -> None:
     rows = list(read_rows_of(context.folder / PROMPTS))
     with (
-        closing(open_engine(spec, seed=context.shared.seed)) as engine,
+        closing(_open(context, spec, "policy")) as engine,
         writers(context.folder, [name]) as (write,),
         Progress(label, len(rows), unit="prompts") as progress,
     ):
@@ -235,7 +235,10 @@ def _pair(
     return PreferencePair.make(prompt, chosen, rejected, meta=meta)
 
 
-def _engine(context: StageContext, role: str) -> Any:
-    spec: EngineSpec = getattr(context.shared, role)
+def _engine(context: StageContext, role: str) -> Engine:
+    return _open(context, getattr(context.shared, role), role)
+
+
+def _open(context: StageContext, spec: EngineSpec, role: str) -> Engine:
     journal = context.folder / "journal" / f"{role}.jsonl"
     return open_engine(spec, seed=context.shared.seed, journal=journal)

@@ -38,7 +38,8 @@ SMALL: dict[str, Any] = {
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # Texts may hold other line separators, which `splitlines` would split at.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -377,3 +378,25 @@ def test_real_files(shared_data: Path, tmp_path: Path, name: str, read: int, lea
     kept = lines(out / "train.jsonl")
     assert len(kept) >= least
     assert len(kept) + len(lines(out / "rejects.jsonl")) == read
+
+
+def test_curation_needs_no_heavy_package(tmp_path: Path) -> None:
+    path = write_theirs(tmp_path)
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'transformers', 'datasets', 'pandas', 'evaluate', 'accelerate'):\n"
+        "    sys.modules[name] = None\n"
+        "from espalier.cli import main\n"
+        f"sys.exit(main(['curate', '--input', {str(path)!r}, '--output', "
+        f"{str(tmp_path / 'clean')!r}]))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "clean" / "train.jsonl").is_file()
