@@ -384,8 +384,12 @@ def test_curation_needs_no_heavy_package(tmp_path: Path) -> None:
     path = write_theirs(tmp_path)
     program = (
         "import sys\n"
-        "for name in ('torch', 'transformers', 'datasets', 'pandas', 'evaluate', 'accelerate'):\n"
-        "    sys.modules[name] = None\n"
+        "class Absent:\n"
+        "    names = 'torch', 'transformers', 'datasets', 'pandas', 'evaluate', 'accelerate'\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in self.names:\n"
+        "            raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
         "from espalier.cli import main\n"
         f"sys.exit(main(['curate', '--input', {str(path)!r}, '--output', "
         f"{str(tmp_path / 'clean')!r}]))\n"
