@@ -446,6 +446,17 @@ def test_all_rows_are_accounted_for(tmp_path: Path) -> None:
     assert [reject.line for reject in rejects] == list(range(2, 2 * len(bad) + 1, 2))
 
 
+def test_a_text_of_a_table_that_is_not_utf8(tmp_path: Path) -> None:
+    raw = pa.array([b"good", b"b\xff", b"fine"], pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
+    table = pa.table({"prompt": texts, "completion": ["x", "y", "z"]})
+    pq.write_table(table, tmp_path / "x.parquet")
+    rejects: list[Reject] = []
+    assert read_all(tmp_path / "x.parquet", rejects) == 2
+    assert [(bad.line, bad.unit) for bad in rejects] == [(2, "row")]
+    assert "not UTF-8" in str(complaint(tmp_path / "x.parquet"))
+
+
 # --- what looks broken and is not ---
 
 

@@ -91,7 +91,7 @@ def folder_rows(path: Path) -> Iterator[Row | BadRow]:
                 for batch in batches:
                     yield from table_rows(batch, str(path), number)
                     number += batch.num_rows
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             reason = f"{name} can't be read ({str(error).splitlines()[0].rstrip('.')})"
             raise _broken(path, reason) from error
 

@@ -146,7 +146,7 @@ def parquet_rows(path: Path) -> Iterator[Row | BadRow]:
             for batch in file.iter_batches(batch_size=_BATCH):
                 yield from table_rows(batch, str(path), number)
                 number += batch.num_rows
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"The Parquet file can't be read: {str(error).splitlines()[0].rstrip('.')}.",
             where=str(path) + (f", after row {number}" if number else ""),
@@ -157,8 +157,28 @@ def parquet_rows(path: Path) -> Iterator[Row | BadRow]:
 
 def table_rows(batch: pyarrow.RecordBatch, path: str, offset: int) -> Iterator[Row | BadRow]:
     """The rows of an Arrow batch whose first row has the number `offset` + 1."""
-    for number, value in enumerate(batch.to_pylist(), offset + 1):
+    try:
+        values = batch.to_pylist()
+    except UnicodeDecodeError:
+        # One damaged text is no reason to lose the rows beside it.
+        for index in range(batch.num_rows):
+            yield _single_row(batch.slice(index, 1), path, offset + index + 1)
+        return
+    for number, value in enumerate(values, offset + 1):
         yield Row({name: plain(item) for name, item in value.items()}, path, number)
+
+
+def _single_row(batch: pyarrow.RecordBatch, path: str, number: int) -> Row | BadRow:
+    try:
+        (value,) = batch.to_pylist()
+    except UnicodeDecodeError as error:
+        fault = RowFault(
+            "A text of the row is not UTF-8.",
+            found=f"the byte 0x{error.object[error.start]:02x}",
+            expected="UTF-8 text",
+        )
+        return bad_row(path, number, fault, str(batch.schema.names), "row")
+    return Row({name: plain(item) for name, item in value.items()}, path, number)
 
 
 def plain(value: Any) -> Any:
