@@ -26,7 +26,7 @@ from espalier.evaluate.fewshot import Shots
 from espalier.evaluate.predictions import read_predictions
 from espalier.files import atomic_write_json, atomic_write_text, read_json
 from espalier.progress import Progress
-from espalier.records import Message, Messages, content_id, dump_line
+from espalier.records import Messages, content_id, dump_line
 
 STORE = ".store"
 # The code that turns weights and a prompt into an answer.
@@ -316,8 +316,3 @@ def _record(completion: Completion, seconds: float) -> dict[str, Any]:
         "tokens": completion.usage.completion_tokens,
         "seconds": round(seconds, 4),
     }
-
-
-def reference_messages(row: Row, prompt: Messages) -> Messages:
-    """The prompt with the reference answer behind it."""
-    return (*prompt, Message("assistant", row.reference or ""))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from espalier import provenance
+from espalier.encoding import encode_example
 from espalier.errors import InputError, place
 from espalier.evaluate.answers import STORE, Subject, context_length, load_template, with_shots
 from espalier.evaluate.config import EvaluateConfig
@@ -139,12 +140,19 @@ class _PerplexityScorer:
         return result
 
     def _turns(self, row: Row, shots: Shots | None) -> tuple[Messages, int]:
-        """The conversation with the reference, and how many of its turns come before the row's."""
-        prompt = with_shots(row, self.subject, shots, self.subject.config.few_shot)
+        """The conversation with the reference, and how many of its turns come before the row's.
+
+        As many few-shot examples as fit into the context.
+        """
         answer = Message("assistant", row.reference or "")
         system = sum(turn.role == "system" for turn in row.messages)
-        before = len(prompt) - len(row.messages)
-        return (*prompt, answer), before + system if before else 0
+        for count in range(self.subject.config.few_shot, 0, -1):
+            prompt = with_shots(row, self.subject, shots, count)
+            turns = (*prompt, answer)
+            length = len(encode_example(self._tokenizer, self._template, turns))
+            if self.limit is None or length <= self.limit:
+                return turns, len(prompt) - len(row.messages) + system
+        return (*row.messages, answer), 0
 
     def on_texts(self, texts: Sequence[str]) -> list[TextScore | None]:
         """One score a text of the corpus."""

@@ -123,13 +123,6 @@ def subject_of(model: ModelConfig, context: StageContext) -> Subject:
 
 def _check_sources(subjects: list[Subject]) -> None:
     for subject in subjects:
-        if subject.kind == "stage" and not Path(subject.location).is_dir():
-            raise InputError(
-                f"The stage '{subject.config.stage}' has left no model for '{subject.name}'.",
-                where=subject.location,
-                expected="a finished training stage of this run",
-                hint=f"run it first, or remove '{subject.name}' from evaluate.models",
-            )
         if subject.local:
             from espalier.models import check_source
 

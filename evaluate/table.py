@@ -104,4 +104,6 @@ def _footer(summary: Mapping[str, Any]) -> list[str]:
         f"[low, high]: {level} % interval; against {labels[summary['baseline']]}: "
         "+ better, - worse, = no difference shown; ↓ less is better"
     ]
+    if summary["synthetic"]:
+        lines.append("note: the set or some answers come from the embedded, synthetic teacher")
     return lines + [f"warning: {text}" for text in summary["warnings"]]

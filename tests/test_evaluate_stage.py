@@ -301,13 +301,16 @@ def test_kill_9_loses_one_batch_and_changes_nothing(
 def test_few_shot_examples_come_from_training_rows_outside_the_set(run: Path) -> None:
     models = [
         {"name": "base", "stage": "base"},
-        {"name": "shots", "stage": "base", "template": "qa", "few_shot": 2},
+        {"name": "shots", "stage": "base", "template": "qa", "few_shot": 5},
     ]
     evaluate(run, models=models, baseline="base", reward_model=None)
     summary = summary_of(run)
     shots = summary["models"][1]
-    assert (shots["template"], shots["few_shot"]) == ("qa", 2)
-    assert any("few-shot" in text for text in summary["warnings"])
+    assert (shots["template"], shots["few_shot"]) == ("qa", 5)
+    told = " ".join(summary["warnings"])
+    assert "few-shot" in told and "fewer than 5 examples fit" in told
+    perplexity = [s["n"] for s in summary["scores"] if s["metric"] == "ppl_response"]
+    assert perplexity == [ROWS, ROWS]
     from espalier.evaluate.evalset import read_set
     from espalier.evaluate.fewshot import read_shots
 
