@@ -154,7 +154,7 @@ def _source_line(source: AnySource) -> str:
         )
     licence = source.source.license or "not stated"
     return (
-        f"- `{source.name}` ({source.use}): `{source.path.name}`, {source.detection.format} "
+        f"- `{source.name}` ({source.use}): `{Path(source.path).name}`, {source.detection.format} "
         f"({source.detection.reason}); licence {licence}"
     )
 

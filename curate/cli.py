@@ -71,17 +71,18 @@ def _curate(args: argparse.Namespace) -> int:
 
 
 def _curate_file(args: argparse.Namespace) -> int:
+    from espalier.curate.sources import located
     from espalier.recipe import recipe_from
     from espalier.running import run_stage
 
-    source = Path(args.input).expanduser()
-    name = source.name.split(".")[0] or "dataset"
+    source = located(args.input, lambda text: Path(text).expanduser().absolute())
+    name = Path(source).name.split(".")[0] or "dataset"
     folder = Path(args.output or f"{name}-curated").expanduser()
     if folder.exists() and not folder.is_dir():
         raise UsageError(
             "The output is a file.", where=str(folder), expected="a folder that can be written"
         )
-    file: dict[str, Any] = {"kind": "file", "path": str(source.absolute()), "format": args.format}
+    file: dict[str, Any] = {"kind": "file", "path": str(source), "format": args.format}
     curate: dict[str, Any] = {"sources": [file], "output_formats": args.output_format}
     if args.on_bad_row is not None:
         curate["on_bad_row"] = args.on_bad_row

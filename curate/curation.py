@@ -12,7 +12,7 @@ from espalier.curate.dedup import exact_dedup
 from espalier.curate.filters import prompt_rules, rule_step
 from espalier.curate.parts import MARKERS, read_rows_of
 from espalier.curate.pipeline import Ledger, Step, Tally
-from espalier.curate.sources import Drawing, OpenFile, open_file, prompts_to_answer
+from espalier.curate.sources import Drawing, OpenFile, located, open_file, prompts_to_answer
 from espalier.engines import open_engine
 from espalier.engines.base import Engine
 from espalier.errors import UsageError
@@ -34,7 +34,7 @@ class Curation:
         self.seed = context.shared.seed
         self.folder = context.folder
         self.all_sources: list[AnySource] = [
-            open_file(source, context.path(source.path), self.config.on_bad_row)
+            open_file(source, located(source.path, context.path), self.config.on_bad_row)
             if isinstance(source, FileSource)
             else source
             for source in self.config.sources

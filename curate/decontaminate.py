@@ -12,15 +12,11 @@ from collections.abc import Iterable, Iterator
 
 from espalier.curate.config import HoldoutConfig
 from espalier.curate.dedup import prompt_key
+from espalier.curate.filters import user_text
 from espalier.curate.pipeline import Step, Tally
 from espalier.near import JaccardIndex
 from espalier.records import Example, Messages
 from espalier.text import normalise, shingles
-
-
-def prompt_text(messages: Messages) -> str:
-    """The user's turns of a prompt as one text: what is compared."""
-    return "\n".join(message.content for message in messages if message.role == "user")
 
 
 def draw_order(key: bytes, seed: str) -> bytes:
@@ -67,14 +63,14 @@ class HeldOut:
 
     def add(self, row: Example) -> None:
         """Guard one held-out row."""
-        text = prompt_text(row.prompt_messages)
+        text = user_text(row.prompt_messages)
         self.ids.add(row.id)
         self._equal.setdefault(normalise(text), row.id)
         self._near.add(row.id, shingles(text, self._ngram))
 
     def verdict(self, prompt: Messages) -> tuple[str, str] | None:
         """(rule, evidence) when the prompt is a held-out one or near one, else None."""
-        text = prompt_text(prompt)
+        text = user_text(prompt)
         key = normalise(text)
         if key and key in self._equal:
             return "same_prompt_held_out", f"the prompt of held-out row {self._equal[key]}"

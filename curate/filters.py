@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from espalier.curate.config import FilterConfig
 from espalier.curate.pipeline import Step, Tally
-from espalier.records import Example
+from espalier.records import Example, Messages
 from espalier.refusals import is_refusal
 from espalier.text import length, ngrams, normalise, tokens
 
@@ -45,9 +45,9 @@ def prompt_rules(config: FilterConfig) -> list[tuple[str, Rule]]:
         rules.append(("broken_text", _broken))
     low, high = config.min_prompt_words, config.max_prompt_words
     if low:
-        rules.append(("short_prompt", lambda row: _fewer(row.prompt, low)))
+        rules.append(("short_prompt", lambda row: _fewer(user_text(row.prompt_messages), low)))
     if high is not None:
-        rules.append(("long_prompt", lambda row: _more(row.prompt, high)))
+        rules.append(("long_prompt", lambda row: _more(user_text(row.prompt_messages), high)))
     return rules
 
 
@@ -71,6 +71,11 @@ def answer_rules(config: FilterConfig) -> list[tuple[str, Rule]]:
     if share is not None:
         rules.append(("repetition", lambda row: _repetition(row, share)))
     return rules
+
+
+def user_text(prompt: Messages) -> str:
+    """The user's turns of a prompt as one text."""
+    return "\n".join(message.content for message in prompt if message.role == "user")
 
 
 def _empty_prompt(row: Example) -> str | None:

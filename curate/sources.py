@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from espalier.curate.decontaminate import draw_order
 from espalier.curate.pipeline import Tally, clip
 from espalier.errors import UsageError
 from espalier.formats.detect import Detection, detect
+from espalier.formats.files import container_of
 from espalier.formats.read import Reject, kind_of, read_examples, read_pairs
 from espalier.offline.source import draw_prompts
 from espalier.progress import say
@@ -24,13 +25,13 @@ class OpenFile:
     """A file source with its path resolved and its format settled."""
 
     source: FileSource
-    path: Path
+    path: Path | str
     detection: Detection
     on_bad_row: BadRow
 
     @property
     def name(self) -> str:
-        return self.source.name or self.path.name.split(".")[0]
+        return self.source.name or Path(self.path).name.split(".")[0]
 
     @property
     def holds_pairs(self) -> bool:
@@ -102,14 +103,24 @@ class OpenFile:
         return Example(row.id, messages, meta)
 
 
-def open_file(source: FileSource, path: Path, on_bad_row: BadRow) -> OpenFile:
+def located(text: str, resolve: Callable[[str], Path]) -> Path | str:
+    """A file as a path, the name of a dataset of the hub as it is.
+
+    Raises InputError, with the nearest name, for a file that does not exist.
+    """
+    path = text if text.startswith("hf:") else resolve(text)
+    return text if container_of(path).kind == "hub" else path
+
+
+def open_file(source: FileSource, path: Path | str, on_bad_row: BadRow) -> OpenFile:
     """Settle the format of a file source and say which it is and why."""
     detection = detect(path, format=source.format)
-    say(f"{path.name}: {detection.format} in {detection.container} ({detection.reason})")
+    name = Path(path).name
+    say(f"{name}: {detection.format} in {detection.container} ({detection.reason})")
     opened = OpenFile(source, path, detection, source.on_bad_row or on_bad_row)
     if opened.holds_pairs and opened.use != "preferences":
         raise UsageError(
-            f"{path.name} holds preference pairs, but its source has `use: {source.use}`.",
+            f"{name} holds preference pairs, but its source has `use: {source.use}`.",
             where=str(path),
             expected="`use: preferences` (or auto) for a file of pairs",
         )

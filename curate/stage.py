@@ -23,7 +23,7 @@ from espalier.curate.pipeline import Step, Tally
 from espalier.curate.preference_files import write_preferences
 from espalier.curate.respond import respond
 from espalier.curate.self_instruct import SelfInstruct, language_of, read_seeds, seed_path
-from espalier.curate.sources import OpenFile, prompts_to_answer
+from espalier.curate.sources import OpenFile, located, prompts_to_answer
 from espalier.engines.base import Engine
 from espalier.errors import StageError
 from espalier.files import atomic_write_json
@@ -41,8 +41,9 @@ def inputs(context: StageContext) -> Mapping[str, Path]:
     found: dict[str, Path] = {}
     for number, source in enumerate(config.sources):
         if isinstance(source, FileSource):
-            name = source.name or Path(source.path).name
-            found[f"source {number}: {name}"] = context.path(source.path)
+            path = located(source.path, context.path)
+            if isinstance(path, Path):
+                found[f"source {number}: {source.name or path.name}"] = path
     for name in config.self_instruct.seeds if config.self_instruct else ():
         found[f"seeds: {name}"] = seed_path(name, context.path)
     for number, name in enumerate(config.holdout.against):
@@ -222,7 +223,7 @@ def prompts(curation: Curation, work: Work) -> None:
         count = 0
         for row in chain(
             read_rows_of(curation.folder / HELD_PROMPTS),
-            curation.prompt_rows("prompts", ledger),
+            curation.prompt_rows("prompts", ledger) if curation.sources("prompts") else (),
         ):
             write(_prompt_only(row))
             count += 1

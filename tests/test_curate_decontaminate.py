@@ -8,7 +8,8 @@ from random import Random
 import pytest
 
 from espalier.curate.config import HoldoutConfig
-from espalier.curate.decontaminate import HeldOut, decontaminate, draw_held_out, prompt_text
+from espalier.curate.decontaminate import HeldOut, decontaminate, draw_held_out
+from espalier.curate.filters import user_text
 from espalier.curate.pipeline import Ledger
 from espalier.records import Example, Message
 from espalier.text import normalise, shingles
@@ -108,4 +109,4 @@ def test_the_held_out_rows_themselves_are_set_apart() -> None:
 def test_all_user_turns_of_a_dialogue_are_compared() -> None:
     dialogue = (Message("system", "s"), Message("user", "a"), Message("assistant", "b"),
                 Message("user", "c"))  # fmt: skip
-    assert prompt_text(dialogue) == "a\nc"
+    assert user_text(dialogue) == "a\nc"
