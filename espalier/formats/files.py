@@ -7,66 +7,34 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from espalier.errors import InputError
 from espalier.formats import jsontext
 from espalier.formats.base import RowFault, describe, names
+from espalier.formats.folders import check_folder, folder_rows, hub_rows
+from espalier.formats.rows import SUFFIXES, BadRow, Kind, Row, bad_row, check_text_start
 from espalier.formats.streams import COMPRESSIONS, open_bytes, require_file
+from espalier.formats.tables import csv_rows, parquet_rows
+from espalier.formats.writers import write_jsonl, write_parquet
 
-Kind = Literal["jsonl", "json", "csv", "parquet", "folder", "hub"]
-SUFFIXES: dict[str, Kind] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-}
-RAW_LIMIT = 10_000
-QUARANTINE = (
-    "correct the row, or set `on_bad_row: quarantine` to put such rows aside and read the rest"
-)
+__all__ = [
+    "BadRow",
+    "Container",
+    "Row",
+    "container_of",
+    "numbered_by",
+    "read_rows",
+    "write_jsonl",
+    "write_parquet",
+]
+
 _HUB_NAME = re.compile(r"(?:hf:(?://)?)?[\w.-]+/[\w.-]+(?::[\w.-]+)?(?:@[\w.-]+)?")
 # A wrapper's list has such a name; a list of objects with another name may belong to a row.
 _WRAPPERS = ("data", "rows", "examples", "records", "items", "train", "dataset")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row: its fields and where it stands (`line` counts from 1; see `numbered_by`)."""
-
-    value: dict[str, Any]
-    path: str
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that can't be used: where it stands, which field, why; `raw` is its text, cut when
-    long. `unit` is what `line` counts ("line" or "row")."""
-
-    path: str
-    line: int
-    field: str | None
-    reason: str
-    found: str
-    expected: str
-    raw: str
-    unit: str = "line"
-
-    def error(self) -> InputError:
-        """The error that stops a run at this row."""
-        field = f", field '{self.field}'" if self.field else ""
-        return InputError(
-            f"{self.reason} Found: {self.found}." if self.found else self.reason,
-            where=f"{self.path}, {self.unit} {self.line}{field}",
-            expected=self.expected,
-            hint=QUARANTINE,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +59,6 @@ def container_of(path: Path | str) -> Container:
         return Container("hub", "Hugging Face dataset", "a dataset name of the hub")
     require_file(file)
     if file.is_dir():
-        from espalier.formats.folders import check_folder
-
         return Container("folder", "Hugging Face dataset folder", check_folder(file))
     return _by_suffix(file)
 
@@ -173,19 +139,11 @@ def read_rows(path: Path | str, container: Container | None = None) -> Iterator[
     if found.kind == "json":
         return _array(Path(path))
     if found.kind == "csv":
-        from espalier.formats.tables import csv_rows
-
         return csv_rows(Path(path))
     if found.kind == "parquet":
-        from espalier.formats.tables import parquet_rows
-
         return parquet_rows(Path(path))
     if found.kind == "folder":
-        from espalier.formats.folders import folder_rows
-
         return folder_rows(Path(path))
-    from espalier.formats.folders import hub_rows
-
     return hub_rows(str(path))
 
 
@@ -203,30 +161,6 @@ def _lines(path: Path) -> Iterator[Row | BadRow]:
                 yield bad_row(path, number, fault, data)
             else:
                 yield Row(value, str(path), number)
-
-
-def check_text_start(path: Path, data: bytes) -> None:
-    """InputError when the first line shows UTF-16 without a mark."""
-    if len(data) > 3 and (data[1] == data[3] == 0 or data[0] == data[2] == 0) and any(data[:4]):
-        raise InputError(
-            "The file holds UTF-16 text.",
-            where=str(path),
-            expected="UTF-8 text",
-            hint="convert it: iconv -f UTF-16LE -t UTF-8 FILE > NEW (or -f UTF-16BE)",
-        )
-
-
-def bad_row(
-    path: Path | str, line: int, fault: RowFault, raw: bytes | str, unit: str = "line"
-) -> BadRow:
-    """The place of a fault, with what stands there."""
-    text = raw if isinstance(raw, str) else raw.decode("utf-8", errors="backslashreplace")
-    text = text.rstrip("\r\n")
-    if len(text) > RAW_LIMIT:
-        text = text[:RAW_LIMIT] + "…"
-    return BadRow(
-        str(path), line, fault.field, fault.reason, fault.found, fault.expected, text, unit
-    )
 
 
 def _array(path: Path) -> Iterator[Row | BadRow]:
@@ -281,20 +215,3 @@ def _no_array(path: Path, value: Any) -> NoReturn:
         expected=f"[{{…}}, {{…}}], or one object with one list of rows ({', '.join(_WRAPPERS)})",
         hint="put the row or rows into square brackets, or write an object a line (.jsonl)",
     )
-
-
-def write_jsonl(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write an object a line, atomically, compressed if the name ends in .gz or .zst.
-
-    Returns the number of rows.
-    """
-    from espalier.formats.write import write_rows
-
-    return write_rows(path, rows, kind="jsonl")
-
-
-def write_parquet(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write a Parquet file atomically; objects are kept as JSON text. Returns the row count."""
-    from espalier.formats.write import write_rows
-
-    return write_rows(path, rows, kind="parquet")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from espalier.errors import InputError, require
-from espalier.formats.files import SUFFIXES, BadRow, Row
+from espalier.formats.rows import SUFFIXES, BadRow, Row
 from espalier.formats.tables import plain, table_rows
 
 _STATE = "state.json"

@@ -15,7 +15,6 @@ from espalier.formats.files import (
     BadRow,
     Container,
     Row,
-    bad_row,
     container_of,
     numbered_by,
     read_rows,
@@ -28,6 +27,7 @@ from espalier.formats.registry import (
     kind_of,
     unpack,
 )
+from espalier.formats.rows import bad_row
 from espalier.formats.write import write_examples, write_pairs
 from espalier.records import Example, Message, PreferencePair, dump_line
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from espalier.errors import InputError
 from espalier.formats import jsontext
 from espalier.formats.base import RowFault, names
-from espalier.formats.files import BadRow, Row, bad_row, check_text_start
+from espalier.formats.rows import BadRow, Row, bad_row, check_text_start
 from espalier.formats.streams import open_bytes
 from espalier.records import dump_line
 
