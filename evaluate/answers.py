@@ -128,6 +128,11 @@ def _summed_up(subject: Subject, records: Sequence[dict[str, Any]], prompts: _Pr
             f"{subject.name}: for {prompts.dropped:,} prompts fewer than "
             f"{subject.config.few_shot} examples fit into the model's context."
         )
+    if prompts.truncated:
+        result.warnings.append(
+            f"{subject.name}: {prompts.truncated:,} prompts do not fit into the model's context "
+            "with an answer; their oldest tokens were cut off."
+        )
     return result
 
 
@@ -177,6 +182,7 @@ class _Prompts:
         self.subject = subject
         self.shots = shots
         self.dropped = 0
+        self.truncated = 0
         self.stop: tuple[str, ...] = ()
         self.template_name = "messages"
         self._tokenizer: Any = None
@@ -209,7 +215,18 @@ class _Prompts:
             for index, sequence in zip(long, again, strict=True):
                 ids[index] = sequence
         self.dropped = sum(number < count for number in counts)
+        if limit:
+            ids = [self._cut(sequence, max(limit - max_tokens, limit // 2)) for sequence in ids]
         return [Request(token_ids=tuple(sequence)) for sequence in ids]
+
+    def _cut(self, ids: list[int], room: int) -> list[int]:
+        """The prompt without its oldest tokens where it would leave no room for an answer."""
+        if len(ids) <= room:
+            return ids
+        from espalier.encoding import Encoded, truncate_prompt
+
+        self.truncated += 1
+        return truncate_prompt(Encoded(ids, [False] * len(ids)), room).ids
 
     def _encode(self, rows: Sequence[Row], counts: Sequence[int]) -> list[list[int]]:
         from espalier.encoding import encode_prompts

@@ -249,7 +249,19 @@ def _general_warnings(results: Results) -> list[str]:
         )
     for subject in results.subjects:
         found.extend(results.answered[subject.name].warnings)
-    return found
+    return found + _unscored(results, rows - without)
+
+
+def _unscored(results: Results, expected: int) -> list[str]:
+    """Models whose context is too short for some texts that perplexity is taken of."""
+    return [
+        f"{model}: {expected - column.n:,} texts do not fit into the model's context and have no "
+        "perplexity."
+        for scored in results.scored
+        if scored.metric.name == "ppl_response"
+        for model, column in scored.columns.items()
+        if column.n < expected
+    ]
 
 
 def score_table(results: Results) -> pandas.DataFrame:

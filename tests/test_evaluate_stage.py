@@ -329,6 +329,17 @@ def test_few_shot_examples_come_from_training_rows_outside_the_set(run: Path) ->
         drawn.messages(chinese, 9)
 
 
+def test_prompts_longer_than_the_context_are_cut_and_told(run: Path) -> None:
+    rows = [example(index, "e") for index in range(4)]
+    long = Example.single("a b " * 60 + "end", meta={"reference": "x", "language": "en"})
+    rl_models.write_rows(run / "curate" / "eval.jsonl", [*rows, long])
+    evaluate(run, reward_model=None, metrics=["exact_match", "perplexity"])
+    told = " ".join(summary_of(run)["warnings"])
+    assert "sft: 1 prompts do not fit into the model's context" in told
+    assert "sft: 1 texts do not fit" in told
+    assert read_answers(run, "sft")[-1]["tokens"] > 0
+
+
 def test_missing_rows_are_compared_on_shared_rows(run: Path, tmp_path: Path) -> None:
     rows = [example(index, "e") for index in range(ROWS)]
     files = {}
