@@ -630,6 +630,20 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
     assert "permissions" in (error.hint or "")
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable for root")
+def test_an_unreadable_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    folder.chmod(0)
+    for path in (folder, folder / "x.jsonl"):
+        assert "can't be read: Permission denied" in complaint(path).what
+    folder.chmod(0o700)
+
+
+def test_a_name_that_no_system_takes(tmp_path: Path) -> None:
+    assert "can't be read: File name too long" in str(complaint(tmp_path / f"{'x' * 999}.jsonl"))
+
+
 def test_a_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text(GOOD)

@@ -17,7 +17,7 @@ from espalier.formats import jsontext
 from espalier.formats.base import RowFault, describe, names
 from espalier.formats.folders import check_folder, folder_rows, hub_rows
 from espalier.formats.rows import SUFFIXES, BadRow, Kind, Row, bad_row, check_text_start
-from espalier.formats.streams import COMPRESSIONS, open_bytes, require_file
+from espalier.formats.streams import COMPRESSIONS, open_bytes, require_file, unreadable
 from espalier.formats.tables import csv_rows, parquet_rows
 from espalier.formats.writers import write_jsonl, write_parquet
 
@@ -53,6 +53,13 @@ def numbered_by(kind: Kind) -> str:
 
 def container_of(path: Path | str) -> Container:
     """The container at a path; InputError for a missing file or one of an unknown kind."""
+    try:
+        return _container_of(path)
+    except OSError as error:
+        raise unreadable(Path(path), error) from error
+
+
+def _container_of(path: Path | str) -> Container:
     text = str(path)
     file = Path(path)
     if text.startswith("hf:") or (not file.exists() and _is_hub_name(text)):

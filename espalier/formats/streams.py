@@ -34,11 +34,8 @@ def compression_of(path: Path) -> str:
 
 def require_file(path: Path) -> None:
     """InputError when there is nothing at `path`, with the nearest name that exists."""
-    try:
-        if path.exists():
-            return
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    if path.exists():
+        return
     folder = path.parent
     while not folder.is_dir():
         folder = folder.parent
@@ -80,7 +77,7 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
             hint="copy or download it again",
         ) from error
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _check_start(path: Path, raw: BinaryIO, kind: str) -> None:
@@ -105,7 +102,8 @@ def _check_start(path: Path, raw: BinaryIO, kind: str) -> None:
     )
 
 
-def _unreadable(path: Path, error: OSError) -> InputError:
+def unreadable(path: Path, error: OSError) -> InputError:
+    """What the system says of a path that it does not let us read."""
     hint = "check its permissions" if isinstance(error, PermissionError) else None
     reason = error.strerror or type(error).__name__
     return InputError(
