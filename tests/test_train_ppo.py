@@ -21,6 +21,7 @@ import rl_models
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
+safetensors_torch = pytest.importorskip("safetensors.torch")
 
 from pydantic import ValidationError  # noqa: E402
 
@@ -779,6 +780,55 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
         [sys.executable, "-c", code, str(folder)], env=environment,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+
+
+def _share(folder: Path) -> None:
+    """What each of two processes runs; the first writes down what came out."""
+    values: dict[str, Any] = {"minibatch": 12, "epochs": 2, "iterations": 2, "stop": ENDS}
+    learner = make_learner(folder, **values)
+    counts = learner.run()
+    if learner.rank == 0:
+        assert counts["processes"] == learner.world
+        (folder / "world").write_text(str(learner.world), encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_detail_12_and_15_two_processes_do_what_one_does(tmp_path: Path) -> None:
+    script = tmp_path / "share.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import test_train_ppo as t\nt._share(Path(sys.argv[1]))\n",
+        encoding="utf-8",
+    )
+    results = []
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}",
+                   "--master-port=0", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0",
+                   str(script), str(folder)]  # fmt: skip
+        environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert (folder / "world").read_text("utf-8") == str(count)
+        store = checkpoints.latest(folder / "checkpoints")
+        assert store is not None
+        results.append(
+            (
+                list(read_metrics(folder / "metrics.jsonl")),
+                safetensors_torch.load_file(store.path / "policy.safetensors"),
+            )
+        )
+    (one, policy), (two, same) = results
+    assert len(one) == len(two) == 2
+    for a, b in zip(one, two, strict=True):
+        # The largest ratio is that of the first process's own tokens.
+        for name in set(a) - {*TIMINGS, "split", "rollout_gap", "ratio_gap"}:
+            assert b[name] == pytest.approx(a[name], rel=1e-3, abs=1e-4), name
+    for name, value in policy.items():
+        torch.testing.assert_close(same[name], value, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow

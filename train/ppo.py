@@ -9,10 +9,11 @@ from espalier.errors import InputError, UsageError, require
 from espalier.files import read_json
 from espalier.models import load_model, load_tokenizer, save_model
 from espalier.progress import say
+from espalier.records import Example
 from espalier.run import StageContext
 from espalier.templates import template_of
 from espalier.train.config_rl import PPOConfig
-from espalier.train.sources import data_files, model_source, read_rows, stage_seed
+from espalier.train.sources import data_files, model_source, stage_seed
 
 if TYPE_CHECKING:
     from espalier.train.actors import Critic
@@ -54,6 +55,7 @@ def run(context: StageContext) -> dict[str, Any]:
     if learner.accelerator.is_main_process:
         parts = learner.parts
         save_model(policy, parts.tokenizer, parts.template.name, context.folder / "model")
+    learner.accelerator.wait_for_everyone()
     return counts
 
 
@@ -88,8 +90,7 @@ def load_parts(context: StageContext) -> Parts:
         plain_attention(without_dropout(model), autocast, longest)
     for parameter in reference.parameters():
         parameter.requires_grad_(False)
-    paths = list(data_files(context, [options.prompts]).values())
-    rows = read_rows(paths, format=options.prompts_format, limit=options.prompts_limit)
+    rows = read_prompts(context)
     pool, left_out = prompt_pool(rows, tokenizer, template, prompt_limit(options, policy))
     say(
         f"  {len(pool):,} prompts ({left_out:,} too long), "
@@ -106,6 +107,22 @@ def load_parts(context: StageContext) -> Parts:
         rules=[(name, load_rule(name), weight) for name, weight in options.rules.items()],
         pool=pool,
         stop_ids=stop_tokens(policy, tokenizer, template),
+    )
+
+
+def read_prompts(context: StageContext) -> list[Example]:
+    """The rows of the prompt file; answers in it are not looked at, except by rules."""
+    from espalier.formats.read import read_examples
+
+    options: PPOConfig = context.options
+    path = context.path(options.prompts)
+    return list(
+        read_examples(
+            path,
+            format=options.prompts_format,
+            limit=options.prompts_limit,
+            answers="optional",
+        )
     )
 
 
