@@ -77,21 +77,32 @@ def _curate_file(args: argparse.Namespace) -> int:
 
     source = located(args.input, lambda text: Path(text).expanduser().absolute())
     name = Path(source).name.split(".")[0] or "dataset"
-    folder = Path(args.output or f"{name}-curated").expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(
-            "The output is a file.", where=str(folder), expected="a folder that can be written"
-        )
+    folder = Path(args.output or f"{name}-curated").expanduser().resolve()
+    _check_output(folder)
     file: dict[str, Any] = {"kind": "file", "path": str(source), "format": args.format}
     curate: dict[str, Any] = {"sources": [file], "output_formats": args.output_format}
     if args.on_bad_row is not None:
         curate["on_bad_row"] = args.on_bad_row
     recipe = recipe_from({"name": name, "curate": curate}, args.overrides)
     # Locks and superseded results stay out of the user's folder.
-    aside = folder.absolute().parent / f".{folder.name or name}.espalier"
+    aside = folder.parent / f".{folder.name}.espalier"
     run_stage("curate", recipe, aside, folder=folder)
     print("files:")
     for output in (*_OUTPUTS, *(f"train.{form}.jsonl" for form in args.output_format)):
         if (folder / output).is_file():
             print(f"  {folder / output}")
     return 0
+
+
+def _check_output(folder: Path) -> None:
+    """Refuse a folder with other files in it: a changed rerun sets the whole folder aside."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("The output is a file.", where=str(folder), expected="a folder")
+    ours = any((folder / name).is_file() for name in ("manifest.json", "state.json"))
+    if folder.is_dir() and not ours and any(folder.iterdir()):
+        raise UsageError(
+            "The output folder holds other files.",
+            where=str(folder),
+            expected="a new or empty folder, or that of an earlier curation",
+            hint="--output NEW_FOLDER",
+        )

@@ -97,7 +97,7 @@ class Curation:
         for row in self.held_rows():
             held_out.add(row)
         for text in self.config.holdout.against:
-            for row in read_examples(self.context.path(text)):
+            for row in read_examples(self.context.path(text), answers="optional"):
                 held_out.add(row)
         return held_out
 

@@ -155,26 +155,29 @@ def _count_out(rows: Iterable[Example], tally: Tally) -> Iterator[Example]:
 
 
 # What to change so that a rule takes less; rules that are not here have no switch.
-RULE_SWITCHES = {
-    "short_prompt": "curate.filters.min_prompt_words",
-    "long_prompt": "curate.filters.max_prompt_words",
-    "short_answer": "curate.filters.min_answer_words",
-    "long_answer": "curate.filters.max_answer_words",
-    "refusal": "curate.filters.refusals",
-    "copy": "curate.filters.copies",
-    "cut_off": "curate.filters.cut_off",
-    "broken_text": "curate.filters.broken_text",
-    "repetition": "curate.filters.repetition",
-    "turn_order": "curate.filters.turn_order",
-    "no_answer": "`answer: true` on the source (the teacher answers), or `use: prompts`",
-    "duplicate_prompt": "curate.dedup.key",
-    "duplicate_row": "curate.dedup.key",
-    "near_held_out": "curate.holdout.near_threshold or curate.holdout.count",
-    "held_out": "curate.holdout.count",
-    "same_prompt_held_out": "curate.holdout.count",
-    "truncated": "curate.answers.max_tokens",
-    "not_novel": "curate.self_instruct.novelty",
-    "blacklisted": "curate.self_instruct.blacklist",
+_HINTS = {
+    "short_prompt": "change curate.filters.min_prompt_words",
+    "long_prompt": "change curate.filters.max_prompt_words",
+    "short_answer": "change curate.filters.min_answer_words",
+    "long_answer": "change curate.filters.max_answer_words",
+    "refusal": "set curate.filters.refusals to false",
+    "copy": "set curate.filters.copies to false",
+    "cut_off": "set curate.filters.cut_off to false",
+    "broken_text": "set curate.filters.broken_text to false",
+    "repetition": "change curate.filters.repetition",
+    "turn_order": "set curate.filters.turn_order to false",
+    "no_answer": "let the teacher answer (`answer: true` on the source), or use the rows as "
+    "prompts (`use: prompts`)",
+    "near_held_out": "change curate.holdout.near_threshold, or hold fewer rows out",
+    "held_out": "hold fewer rows out (curate.holdout)",
+    "same_prompt_held_out": "hold fewer rows out (curate.holdout)",
+    "truncated": "raise max_tokens (curate.answers, or curate.self_instruct)",
+    "no_sample": "raise curate.preferences.max_tokens, or look at the teacher's answers",
+    "low_rating": "lower curate.preferences.min_rating",
+    "not_novel": "raise curate.self_instruct.novelty",
+    "blacklisted": "change curate.self_instruct.blacklist",
+    "unreadable": "name the format of the file (format: …)",
+    "engine_error": "look at the engine's messages; answers that arrived are kept",
 }
 
 
@@ -185,10 +188,9 @@ def _nothing_left(tally: Tally, what: str) -> StageError:
     shown = ""
     if sample is not None:
         shown = f" For example, {clip(sample.text, 160)!r} ({clip(sample.evidence, 120)})."
-    switch = RULE_SWITCHES.get(rule or "")
     return StageError(
         f"The step '{tally.name}' kept 0 of {tally.seen:,} {what}: {counts or 'no rule'}.{shown}",
         where=f"curate, stream '{tally.stream}', step '{tally.name}'",
         expected="at least one row that passes",
-        hint=f"change {switch}, or look at the data" if switch else "look at the data",
+        hint=f"{_HINTS[rule]}; or look at the data" if rule in _HINTS else "look at the data",
     )

@@ -303,7 +303,8 @@ def test_rows_of_a_file_can_be_held_out(tmp_path: Path) -> None:
 def test_a_test_set_can_be_kept_out(tmp_path: Path) -> None:
     path = write_theirs(tmp_path)
     test_set = tmp_path / "test.jsonl"
-    test_set.write_text('{"prompt": "NAME a colour!", "completion": "x"}\n', encoding="utf-8")
+    row = {"question_id": 1, "category": "x", "turns": ["NAME a colour!"]}
+    test_set.write_text(json.dumps(row) + "\n", encoding="utf-8")
     recipe = file_recipe(path, holdout={"against": [str(test_set)]})
     run_stage("curate", recipe, tmp_path / "run")
     left = lines(tmp_path / "run" / "curate" / "train.jsonl")
@@ -404,3 +405,25 @@ def test_curation_needs_no_heavy_package(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "clean" / "train.jsonl").is_file()
+
+
+def test_a_folder_with_other_files_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_theirs(tmp_path)
+    assert main(["curate", "--input", str(path), "--output", str(tmp_path)]) == 2
+    assert "holds other files" in capsys.readouterr().err
+    assert main(["curate", "--input", str(path), "--output", str(path)]) == 2
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_changed_rerun_keeps_the_earlier_result(tmp_path: Path) -> None:
+    path = write_theirs(tmp_path)
+    out = tmp_path / "clean"
+    arguments = ["curate", "--input", str(path), "--output", str(out)]
+    assert main(arguments) == 0
+    before = (out / "train.jsonl").read_bytes()
+    assert main([*arguments, "--set", "curate.dedup.key=none"]) == 0
+    assert len(lines(out / "train.jsonl")) == 4
+    (kept,) = (tmp_path / ".clean.espalier" / "superseded").iterdir()
+    assert (kept / "train.jsonl").read_bytes() == before
