@@ -685,7 +685,7 @@ def _stage(tmp_path: Path, **values: Any) -> StageContext:
         rl_models.save(rl_models.make_model(), run / "sft" / "model")
         rl_models.save(
             rl_models.make_model("reward", seed=3), run / "reward" / "model",
-            reward={"mean": 0.5, "std": 2.0},
+            reward={"mean": 0.5, "deviation": 2.0},
         )  # fmt: skip
         rl_models.write_rows(run / "curate" / "prompts.jsonl", rl_models.prompts(20))
     (run / "ppo").mkdir(exist_ok=True)

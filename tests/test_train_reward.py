@@ -236,7 +236,7 @@ def test_stage_learns_to_tell_the_answers_apart_and_writes_its_files(tmp_path: P
     scores = reward_scores(scorer, tokenizer, [list(ids) for ids in once])
     mean = sum(scores) / len(scores)
     std = math.sqrt(sum((s - mean) ** 2 for s in scores) / len(scores))
-    assert (normal["mean"], normal["std"]) == pytest.approx((mean, std), abs=1e-4)
+    assert (normal["mean"], normal["deviation"]) == pytest.approx((mean, std), abs=1e-4)
     assert (model / "template.json").is_file()
     assert (context.folder / "metrics.jsonl").is_file()
     assert not (context.folder / "checkpoints").exists()

@@ -157,11 +157,11 @@ def load_reward(context: StageContext, tokenizer: Any, template_name: str) -> Re
             raise InputError(
                 "The reward model does not say how it scores reference answers.",
                 where=str(path),
-                expected='{"mean": number, "std": number}',
+                expected='{"mean": number, "deviation": number}',
                 hint="set normalise_scores: false to take its scores as they are",
             )
         values = read_json(path)
-        mean, deviation = float(values["mean"]), max(float(values["std"]), 1e-6)
+        mean, deviation = float(values["mean"]), max(float(values["deviation"]), 1e-6)
     return RewardModel(
         model=load_model(source, kind="reward"),
         tokenizer=own,

@@ -324,7 +324,7 @@ def measure(
     once = {tuple(row.chosen): score for row, score in zip(rows, chosen, strict=True)}.values()
     mean = sum(once) / len(once)
     deviation = (sum((s - mean) ** 2 for s in once) / len(once)) ** 0.5
-    return accuracy, {"mean": mean, "std": deviation, "answers": len(once)}
+    return accuracy, {"mean": mean, "deviation": deviation, "answers": len(once)}
 
 
 def share(wins: Iterable[bool]) -> dict[str, float]:
