@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -79,6 +80,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["nobreak"] = nobreak
     made.globals.update(t=t, common=common, duration=duration, share=share, machine=machine)
     return made
 
@@ -97,6 +99,11 @@ def embedded(value: Mapping[str, Any]) -> str:
     """JSON that can stand inside a script element: no `<` is left in it."""
     text = json.dumps(finite(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def nobreak(text: str) -> str:
+    """The text with its intervals (`[1.9, 2.7]`) kept on one line."""
+    return re.sub(r"\[[^\]]*\]", lambda match: match.group().replace(" ", "\u00a0"), text)
 
 
 def share(part: float, whole: float) -> str:

@@ -294,7 +294,7 @@ def test_charts_read_out_values(visit: Visit, report: Path) -> None:
     assert float(chart.locator(".legend-row .num").inner_text().replace("−", "-")) == pytest.approx(
         expected, abs=0.01
     )
-    stages = page.locator("#training-stages h2").all_inner_texts()
+    stages = page.locator("#training-stages h3").all_inner_texts()
     assert stages == ["Base model", "SFT", "Reward model", "Held-out reward model", "PPO"]
     details = page.locator("#training-stages details").first
     details.locator("summary").click()

@@ -1,17 +1,25 @@
 // Side-by-side answers: filters over columns of plain data, one page of rows as nodes at a time.
 
 const PAGE_ROWS = 20;
-const LONG_TEXT = 900;
+const LONG_PROMPT = 900;
+const LONG_ANSWER = 450;
+// With more columns than these, the two that are compared come first.
+const FEW_COLUMNS = 5;
 const MODES = ["all", "different", "a", "b"];
 const CHOICES = ["mode", "a", "b", "metric", "lang", "cat", "sort", "q", "page", "hide"];
 
 // base64 of gzip of JSON, unpacked without blocking the page.
 async function unpack(text) {
-  const binary = atob(text.trim());
+  const stream = new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).json();
+}
+
+function bytesOf(base64) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+  const binary = atob(base64);
   const bytes = new Uint8Array(binary.length);
   for (let i = 0; i < binary.length; i += 1) bytes[i] = binary.charCodeAt(i);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).json();
+  return bytes;
 }
 
 async function startAnswers(summary) {
@@ -92,7 +100,10 @@ class AnswerBrowser {
   shownModels() {
     const hidden = this.hidden();
     const shown = this.models.filter((model) => !hidden.has(model.name));
-    return shown.length ? shown : this.models;
+    if (shown.length <= FEW_COLUMNS) return shown.length ? shown : this.models;
+    const pair = ["a", "b"].map((key) => this.choice(key));
+    const place = (model) => (pair.includes(model.name) ? pair.indexOf(model.name) : pair.length);
+    return shown.toSorted((x, y) => place(x) - place(y));
   }
 
   // --- controls --------------------------------------------------------------------------------
@@ -336,14 +347,14 @@ class AnswerBrowser {
         this.gapTag(row),
         el("code", { class: "row-id" }, rows.id[row]),
       ),
-      longText("text prompt", rows.prompt[row] ?? "", pattern),
+      longText("text prompt", rows.prompt[row] ?? "", pattern, LONG_PROMPT),
       reference === null
         ? null
         : el(
             "div",
             { class: "reference" },
             el("h4", {}, t("answers.reference")),
-            longText("text", reference, pattern),
+            longText("text", reference, pattern, LONG_PROMPT),
           ),
       el("div", { class: "columns" }, this.shownModels().map((model) => this.answer(model, row, pattern))),
       this.allScores(row),
@@ -374,7 +385,7 @@ class AnswerBrowser {
         ? el("p", { class: "text quiet" }, t("answers.no_answer"))
         : text.trim() === ""
           ? el("p", { class: "text quiet" }, t("answers.empty"))
-          : longText("text", text, pattern);
+          : longText("text", text, pattern, LONG_ANSWER);
     return el(
       "div",
       { class: "answer" },
@@ -462,9 +473,9 @@ function differ(models, row) {
 }
 
 // A text as it is; a long one is folded behind a button.
-function longText(kind, text, pattern) {
+function longText(kind, text, pattern, limit) {
   const body = el("div", { class: kind, dir: "auto" }, highlighted(text, pattern));
-  if (text.length <= LONG_TEXT) return body;
+  if (text.length <= limit) return body;
   body.classList.add("folded");
   const button = el("button", { type: "button", class: "link", "aria-expanded": "false" });
   const label = () => {

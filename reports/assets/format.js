@@ -74,6 +74,20 @@ function pValue(p) {
   return p < 0.001 ? "< 0.001" : fixed(p, 3);
 }
 
+// Labels of an axis, all with the same decimals, power or suffix.
+function tickLabels(values) {
+  const top = Math.max(...values.map(Math.abs));
+  if (top === 0) return values.map(compact);
+  const step = values.length > 1 ? Math.abs(values[1] - values[0]) : top;
+  const [unit, suffix] = top >= 1e7 ? [1e6, "M"] : top >= 1e4 ? [1e3, "k"] : [1, ""];
+  const power = top < 1e-3 ? Math.floor(Math.log10(top)) : 0;
+  const scaled = step / unit / 10 ** power;
+  const digits = Math.max(0, Math.ceil(-Math.log10(scaled) - 1e-9));
+  const places = [digits, digits + 1].find((n) => Math.abs(scaled * 10 ** n - Math.round(scaled * 10 ** n)) < 1e-6) ?? digits + 1;
+  const tail = power ? `e${fixed(power, 0)}` : suffix;
+  return values.map((value) => (value === 0 ? "0" : fixed(value / unit / 10 ** power, places) + tail));
+}
+
 // Round steps for an axis: about `count` of them between low and high.
 function ticks(low, high, count) {
   const span = high - low;

@@ -39,19 +39,24 @@ function lineChart(chart) {
 
 // An exponential mean that does not lag at the start; null for short or already smooth series.
 function smoothed(item) {
-  if (item.x.length < SMOOTH_FROM) return null;
+  if (item.x.length < SMOOTH_FROM || !isJagged(item.y)) return null;
   const keep = 1 - 2 / (Math.max(5, item.x.length / 25) + 1);
   let sum = 0;
   let weight = 0;
-  const out = item.y.map((value) => {
+  return item.y.map((value) => {
     sum = keep * sum + (1 - keep) * value;
     weight = keep * weight + (1 - keep);
     return sum / weight;
   });
-  const low = Math.min(...item.y);
-  const high = Math.max(...item.y);
-  const rough = item.y.reduce((total, value, i) => total + Math.abs(value - out[i]), 0) / out.length;
-  return rough > 0.015 * (high - low) ? out : null;
+}
+
+// Whether the line turns often: noise does, a schedule does not.
+function isJagged(values) {
+  let turns = 0;
+  for (let i = 2; i < values.length; i += 1) {
+    if ((values[i] - values[i - 1]) * (values[i - 1] - values[i - 2]) < 0) turns += 1;
+  }
+  return turns > 0.15 * values.length;
 }
 
 function nearest(xs, value) {
@@ -88,24 +93,26 @@ function drawLines(plot, series, width, view, read, title) {
   yLow = yLow >= 0 && yLow < 0.35 * yHigh ? 0 : yLow - pad;
   yHigh += pad;
   const yTicks = ticks(yLow, yHigh, 5);
-  const left = 8 + 6.6 * Math.max(...yTicks.map((value) => compact(value).length));
+  const yLabels = tickLabels(yTicks);
+  const left = 13 + 6.6 * Math.max(...yLabels.map((label) => label.length));
   const box = { left, right: width - 8, top: 8, bottom: LINE_HEIGHT - 22 };
   const sx = (x) => box.left + ((x - xLow) / (xHigh - xLow)) * (box.right - box.left);
   const sy = (y) => box.bottom - ((y - yLow) / (yHigh - yLow)) * (box.bottom - box.top);
   const xTicks = ticks(xLow, xHigh, Math.max(2, Math.floor(width / 60)));
+  const xLabels = tickLabels(xTicks);
   const cursor = svg("g", { class: "cursor", visibility: "hidden" });
   const root = svg(
     "svg",
     { width, height: LINE_HEIGHT, tabindex: 0, role: "img", "aria-label": title },
-    yTicks.map((value) => [
+    yTicks.map((value, i) => [
       svg("line", { class: "grid", x1: box.left, x2: box.right, y1: sy(value), y2: sy(value) }),
-      svg("text", { x: box.left - 6, y: sy(value) + 3.5, "text-anchor": "end" }, compact(value)),
+      svg("text", { x: box.left - 6, y: sy(value) + 3.5, "text-anchor": "end" }, yLabels[i]),
     ]),
-    xTicks.map((value) =>
+    xTicks.map((value, i) =>
       svg(
         "text",
         { x: sx(value), y: LINE_HEIGHT - 6, "text-anchor": sx(value) > box.right - 14 ? "end" : "middle" },
-        compact(value),
+        xLabels[i],
       ),
     ),
     series.map((item) => [

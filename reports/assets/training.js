@@ -10,7 +10,7 @@ function trainingStage(stage) {
   return el(
     "div",
     { class: "block" },
-    el("h2", {}, stage.label),
+    el("h3", {}, stage.label),
     stage.alarms.map((alarm) =>
       el(
         "p",
