@@ -14,43 +14,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from espalier import provenance
 from espalier.engines import open_engine
 from espalier.engines.base import Completion, Engine, EngineSpec, Request, Sampling
-from espalier.errors import StageError, UsageError
-from espalier.evaluate.config import EvaluateConfig, ModelConfig
-from espalier.evaluate.evalset import EvalSet, Row
+from espalier.errors import StageError
+from espalier.evaluate.config import EvaluateConfig
+from espalier.evaluate.evalset import EvalSet
 from espalier.evaluate.fewshot import Shots
 from espalier.evaluate.predictions import read_predictions
+from espalier.evaluate.prompts import Prompts
+from espalier.evaluate.subjects import Subject
 from espalier.files import atomic_write_json, atomic_write_text, read_json
 from espalier.progress import Progress
-from espalier.records import Messages, content_id, dump_line
+from espalier.records import content_id, dump_line
 
 STORE = ".store"
 # The code that turns weights and a prompt into an answer.
 _LOCAL_CODE = ("espalier.engines.hf", "espalier.decoding", "espalier.encoding")
-
-Kind = Literal["stage", "folder", "hub", "api", "predictions"]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model to evaluate, with its options resolved: where it is and what it is called."""
-
-    config: ModelConfig
-    kind: Kind
-    source: str  # as shown
-    location: str  # folder or hub name of a local model, file of predictions; else ""
-
-    @property
-    def name(self) -> str:
-        return self.config.name
-
-    @property
-    def local(self) -> bool:
-        return self.kind in ("stage", "folder", "hub")
 
 
 @dataclass
@@ -81,7 +63,7 @@ def answer_all(
         journal=folder / STORE / f"{subject.name}.journal.jsonl" if subject.kind == "api" else None,
     )
     with closing(engine):
-        prompts = _Prompts(subject, options, shots)
+        prompts = Prompts(subject, options, shots)
         sampling = Sampling(
             temperature=options.sampling.temperature,
             top_p=options.sampling.top_p,
@@ -100,7 +82,7 @@ def answer_all(
     return _summed_up(subject, records, prompts)
 
 
-def _summed_up(subject: Subject, records: Sequence[dict[str, Any]], prompts: _Prompts) -> Answered:
+def _summed_up(subject: Subject, records: Sequence[dict[str, Any]], prompts: Prompts) -> Answered:
     failed = sum(record["finish_reason"] == "error" for record in records)
     if failed == len(records):
         raise StageError(
@@ -161,109 +143,6 @@ def _engine_spec(subject: Subject, options: EvaluateConfig) -> EngineSpec:
     return EngineSpec(
         engine="transformers", model=subject.location, options={"dtype": options.dtype}
     )
-
-
-# --- prompts ---------------------------------------------------------------------------------
-
-
-def with_shots(row: Row, subject: Subject, shots: Shots | None, count: int) -> Messages:
-    """The prompt's turns with `count` solved examples before them (after a system turn)."""
-    if not count or shots is None:
-        return row.messages
-    system = tuple(turn for turn in row.messages if turn.role == "system")
-    rest = tuple(turn for turn in row.messages if turn.role != "system")
-    return (*system, *shots.messages(row, subject.config.few_shot)[-2 * count :], *rest)
-
-
-class _Prompts:
-    """From rows of the set to requests, in the template of the model."""
-
-    def __init__(self, subject: Subject, options: EvaluateConfig, shots: Shots | None) -> None:
-        self.subject = subject
-        self.shots = shots
-        self.dropped = 0
-        self.truncated = 0
-        self.stop: tuple[str, ...] = ()
-        self.template_name = "messages"
-        self._tokenizer: Any = None
-        self._template: Any = None
-        if subject.local:
-            self._tokenizer, self._template = load_template(subject)
-            self.stop = self._template.stop
-            self.template_name = self._template.name
-
-    def requests(self, rows: Sequence[Row], max_tokens: int) -> list[Request]:
-        count = self.subject.config.few_shot
-        if not self.subject.local:
-            return [
-                Request(messages=with_shots(row, self.subject, self.shots, count)) for row in rows
-            ]
-        ids = self._encode(rows, [count] * len(rows))
-        limit = context_length(self.subject.location)
-        counts = [count] * len(rows)
-        while count and limit:
-            long = [
-                index
-                for index, sequence in enumerate(ids)
-                if counts[index] and len(sequence) + max_tokens > limit
-            ]
-            if not long:
-                break
-            for index in long:
-                counts[index] -= 1
-            again = self._encode([rows[i] for i in long], [counts[i] for i in long])
-            for index, sequence in zip(long, again, strict=True):
-                ids[index] = sequence
-        self.dropped = sum(number < count for number in counts)
-        if limit:
-            ids = [self._cut(sequence, max(limit - max_tokens, limit // 2)) for sequence in ids]
-        return [Request(token_ids=tuple(sequence)) for sequence in ids]
-
-    def _cut(self, ids: list[int], room: int) -> list[int]:
-        """The prompt without its oldest tokens where it would leave no room for an answer."""
-        if len(ids) <= room:
-            return ids
-        from espalier.encoding import Encoded, truncate_prompt
-
-        self.truncated += 1
-        return truncate_prompt(Encoded(ids, [False] * len(ids)), room).ids
-
-    def _encode(self, rows: Sequence[Row], counts: Sequence[int]) -> list[list[int]]:
-        from espalier.encoding import encode_prompts
-
-        return encode_prompts(
-            self._tokenizer,
-            self._template,
-            [
-                (with_shots(row, self.subject, self.shots, count), {} if count else row.meta)
-                for row, count in zip(rows, counts, strict=True)
-            ],
-        )
-
-
-def load_template(subject: Subject) -> tuple[Any, Any]:
-    """Tokenizer and template of a local model; raises UsageError where nothing names one."""
-    from espalier.models import load_tokenizer
-    from espalier.templates import template_of
-
-    tokenizer = load_tokenizer(subject.location)
-    try:
-        template = template_of(subject.location, tokenizer=tokenizer, name=subject.config.template)
-    except UsageError as error:
-        error.where = error.where or f"the model '{subject.name}' of the evaluation"
-        raise
-    return tokenizer, template
-
-
-def context_length(location: str) -> int | None:
-    """Positions that a model in a folder has, from its config.json; None where it says none."""
-    path = Path(location) / "config.json"
-    if not path.is_file():
-        return None
-    value = read_json(path)
-    config = value.get("text_config", value) if isinstance(value, dict) else {}
-    limit = config.get("max_position_embeddings")
-    return limit if isinstance(limit, int) else None
 
 
 # --- batches that are kept -------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any
 from espalier import provenance
 from espalier.encoding import encode_example
 from espalier.errors import InputError, place
-from espalier.evaluate.answers import STORE, Subject, context_length, load_template, with_shots
+from espalier.evaluate.answers import STORE
 from espalier.evaluate.config import EvaluateConfig
 from espalier.evaluate.evalset import EvalSet, Row
 from espalier.evaluate.fewshot import Shots
@@ -27,8 +27,10 @@ from espalier.evaluate.perplexity import (
     tables,
 )
 from espalier.evaluate.predictions import row_error
+from espalier.evaluate.prompts import context_length, load_template, with_shots
 from espalier.evaluate.rewards import RewardModel, RewardScorer
 from espalier.evaluate.significance import Column
+from espalier.evaluate.subjects import Subject
 from espalier.files import atomic_write_json, hash_path, read_json
 from espalier.formats.files import BadRow, read_rows
 from espalier.progress import Progress

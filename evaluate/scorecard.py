@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from espalier.errors import require
-from espalier.evaluate.answers import Answered, Subject
+from espalier.evaluate.answers import Answered
 from espalier.evaluate.config import EvaluateConfig
 from espalier.evaluate.evalset import EvalSet
 from espalier.evaluate.metric import Metric, Scored
 from espalier.evaluate.significance import Analysis, Column, Comparison, holm, verdict
+from espalier.evaluate.subjects import Subject
 from espalier.files import atomic_path
 
 if TYPE_CHECKING:

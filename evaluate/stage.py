@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from espalier.errors import InputError
-from espalier.evaluate.answers import Answered, Kind, Subject, answer_all
-from espalier.evaluate.config import EvaluateConfig, ModelConfig
+from espalier.evaluate.answers import Answered, answer_all
+from espalier.evaluate.config import EvaluateConfig
 from espalier.evaluate.evalset import EvalSet, read_set
 from espalier.evaluate.fewshot import Shots, read_shots
 from espalier.evaluate.hub_metric import score_hub_metric
@@ -17,9 +16,10 @@ from espalier.evaluate.metric import Scored
 from espalier.evaluate.references import REFERENCE_METRICS, score_references
 from espalier.evaluate.rewards import RewardModel, find_reward_model
 from espalier.evaluate.scorecard import Results, score_table, summarise, write_table
+from espalier.evaluate.subjects import Subject, check_sources, subject_of
 from espalier.evaluate.table import headline
 from espalier.progress import say
-from espalier.run import STAGE_FOLDERS, StageContext, atomic_write_json
+from espalier.run import StageContext, atomic_write_json
 
 SUMMARY = "summary.json"
 SCORES = "scores.parquet"
@@ -63,7 +63,7 @@ def run(context: StageContext) -> dict[str, Any]:
     subjects = [subject_of(model, context) for model in options.models]
     # What is wrong is said before the first answer is made.
     reward = _reward_model(options, context)
-    _check_sources(subjects)
+    check_sources(subjects)
     shots = None
     if any(model.few_shot for model in options.models):
         shots = read_shots(context.path(options.few_shot_from), evalset, seed)
@@ -91,42 +91,6 @@ def run(context: StageContext) -> dict[str, Any]:
         "answers": sum(one.facts["answers"] for one in answered.values()),
         "metrics": len(scored),
     }
-
-
-# --- models ----------------------------------------------------------------------------------
-
-
-def subject_of(model: ModelConfig, context: StageContext) -> Subject:
-    """Where a model of the recipe is: a stage's folder, a folder, a hub name, an API or a file."""
-    if model.stage is not None:
-        if model.stage not in STAGE_FOLDERS:
-            raise InputError(
-                f"'{model.stage}' is no stage that trains a model.",
-                where=f"evaluate.models, the model '{model.name}'",
-                expected="base, sft or ppo",
-            )
-        folder = context.stage_folder(model.stage) / "model"
-        return Subject(model, "stage", f"{model.stage}/model", str(folder))
-    if model.path is not None:
-        path = context.path(model.path)
-        if (path / "model" / "config.json").is_file() and not (path / "config.json").is_file():
-            path = path / "model"
-        kind: Kind = "folder" if path.exists() else "hub"
-        return Subject(model, kind, model.path, str(path) if kind == "folder" else model.path)
-    if model.predictions is not None:
-        path = context.path(model.predictions)
-        return Subject(model, "predictions", model.predictions, str(path))
-    spec = model.api
-    source = f"{spec.engine}: {spec.model}" if spec is not None else ""
-    return Subject(model, "api", source, "")
-
-
-def _check_sources(subjects: list[Subject]) -> None:
-    for subject in subjects:
-        if subject.local:
-            from espalier.models import check_source
-
-            check_source(subject.location)
 
 
 def _answer(

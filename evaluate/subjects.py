@@ -1,0 +1,64 @@
+"""The models of an evaluation: what they are and where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from espalier.errors import InputError
+from espalier.evaluate.config import ModelConfig
+from espalier.models import check_source
+from espalier.run import STAGE_FOLDERS, StageContext
+
+Kind = Literal["stage", "folder", "hub", "api", "predictions"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to evaluate, with its options resolved: where it is and what it is called."""
+
+    config: ModelConfig
+    kind: Kind
+    source: str  # as shown
+    location: str  # folder or hub name of a local model, file of predictions; else ""
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def local(self) -> bool:
+        return self.kind in ("stage", "folder", "hub")
+
+
+def subject_of(model: ModelConfig, context: StageContext) -> Subject:
+    """Where a model of the recipe is: a stage's folder, a folder, a hub name, an API or a file."""
+    if model.stage is not None:
+        if model.stage not in STAGE_FOLDERS:
+            raise InputError(
+                f"'{model.stage}' is no stage that trains a model.",
+                where=f"evaluate.models, the model '{model.name}'",
+                expected="base, sft or ppo",
+            )
+        folder = context.stage_folder(model.stage) / "model"
+        return Subject(model, "stage", f"{model.stage}/model", str(folder))
+    if model.path is not None:
+        path = context.path(model.path)
+        if (path / "model" / "config.json").is_file() and not (path / "config.json").is_file():
+            path = path / "model"
+        kind: Kind = "folder" if path.exists() else "hub"
+        return Subject(model, kind, model.path, str(path) if kind == "folder" else model.path)
+    if model.predictions is not None:
+        path = context.path(model.predictions)
+        return Subject(model, "predictions", model.predictions, str(path))
+    spec = model.api
+    source = f"{spec.engine}: {spec.model}" if spec is not None else ""
+    return Subject(model, "api", source, "")
+
+
+def check_sources(subjects: Sequence[Subject]) -> None:
+    """Raise InputError for a local model that is no model, before anything is computed."""
+    for subject in subjects:
+        if subject.local:
+            check_source(subject.location)
