@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from espalier.reports.runfiles import number, read_lines, read_object, rounded
-from espalier.reports.strings import known, pretty
+from espalier.reports.strings import known, pretty, t
 
 STAGES = ("base", "sft", "reward", "reward_eval", "ppo")
 # Charts in their order; the keys of one tuple share a chart.
 CHARTS = (
     ("score",), ("reward",), ("loss",), ("accuracy",), ("margin",), ("kl", "kl_k3"),
-    ("clip_fraction",), ("entropy",), ("length",), ("no_end_rate",), ("value_loss",),
-    ("policy_loss",), ("explained_variance",), ("learning_rate",), ("grad_norm",),
-    ("tokens_per_second",), ("episodes_per_second",),
+    ("clip_fraction", "value_clip_fraction"), ("entropy",), ("length",), ("no_end_rate",),
+    ("value_loss",), ("policy_loss",), ("explained_variance",), ("learning_rate",),
+    ("grad_norm", "critic_grad_norm"), ("tokens_per_second",), ("episodes_per_second",),
+    ("seconds_sampling", "seconds_scoring", "seconds_judging", "seconds_updating"),
+    ("ratio_gap", "first_ratio_gap", "rollout_gap"),
 )  # fmt: skip
+# Charts of the running of things; they and those of unknown keys stand behind the others.
+MINOR = frozenset({"seconds_sampling", "ratio_gap"})
 # Counters that only repeat the step.
 SKIPPED = frozenset(
     {"step", "epoch", "episodes", "tokens", "examples", "seconds", "time", "iteration"}
@@ -44,7 +48,7 @@ def read_curves(run: Path, points: int, prompts: int) -> list[dict[str, Any]]:
 
 
 def charts(rows: Iterable[Mapping[str, Any]], points: int) -> list[dict[str, Any]]:
-    """Charts in reading order, each `{key, title, series: [{label, split, x, y}]}`.
+    """Charts in reading order, each `{key, title, minor, series: [{label, split, x, y}]}`.
 
     Keys like `accuracy/length` join the chart of the part before the stroke. A series needs two
     different points at least, or one beside a series that has them.
@@ -56,15 +60,25 @@ def charts(rows: Iterable[Mapping[str, Any]], points: int) -> list[dict[str, Any
     order = [names[0] for names in CHARTS]
     result = []
     for chart in [c for c in order if c in groups] + [c for c in groups if c not in order]:
+        keys = {key for key, _ in groups[chart]}
         series = [
-            _series(key, split, lines[key, split], points, alone=key == chart)
+            _series(key, split, lines[key, split], points, alone=len(keys) == 1)
             for key, split in groups[chart]
         ]
         if any(len(item["x"]) > 1 for item in series):
             result.append(
-                {"key": chart, "title": known(f"curve.{chart}", pretty(chart)), "series": series}
+                {
+                    "key": chart,
+                    "title": known(f"chart.{chart}", known(f"curve.{chart}", pretty(chart))),
+                    "minor": chart not in order or chart in MINOR or _flat(series),
+                    "series": series,
+                }
             )
     return result
+
+
+def _flat(series: Sequence[Mapping[str, Any]]) -> bool:
+    return all(min(item["y"]) == max(item["y"]) for item in series)
 
 
 def collect(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[Point]]:
@@ -120,26 +134,22 @@ def accuracy_bars(value: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Bars of a reward model's accuracy: all pairs first, then each kind of pair."""
     if value is None:
         return []
-    total = {
-        "label": known("accuracy.all", "All"),
-        "n": value.get("pairs"),
-        "value": number(value.get("accuracy")),
-        "low": number(value.get("low")),
-        "high": number(value.get("high")),
-    }
+    total = {"label": t("accuracy.all"), "n": value.get("pairs"), **_interval(value)}
     bars = [total] if total["value"] is not None else []
-    for kind, facts in (value.get("by_kind") or {}).items():
-        if isinstance(facts, Mapping) and number(facts.get("accuracy")) is not None:
-            bars.append(
-                {
-                    "label": pretty(str(kind)),
-                    "n": facts.get("n"),
-                    "value": number(facts.get("accuracy")),
-                    "low": number(facts.get("low")),
-                    "high": number(facts.get("high")),
-                }
-            )
+    for group in ("by_kind", "by_language"):
+        for name, facts in (value.get(group) or {}).items():
+            if isinstance(facts, Mapping) and number(facts.get("accuracy")) is not None:
+                label = t(f"accuracy.{group}", name=pretty(name) if group == "by_kind" else name)
+                bars.append({"label": label, "n": facts.get("n"), **_interval(facts)})
     return bars
+
+
+def _interval(facts: Mapping[str, Any]) -> dict[str, float | None]:
+    return {
+        "value": number(facts.get("accuracy")),
+        "low": number(facts.get("low")),
+        "high": number(facts.get("high")),
+    }
 
 
 def samples(rows: Iterable[Mapping[str, Any]], prompts: int) -> list[dict[str, Any]]:

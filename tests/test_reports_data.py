@@ -176,6 +176,7 @@ def test_charts_group_splits_and_kinds() -> None:
     ]
     assert len(found["kl"]["series"]) == 2
     assert found["brand_new"]["title"] == "Brand new"
+    assert [chart["minor"] for chart in found.values()] == [False, True, False, True]
 
 
 def test_samples_are_gathered_by_prompt() -> None:
@@ -198,6 +199,8 @@ def test_accuracy_bars() -> None:
         ("All pairs", 0.9, 7),
         ("Style", 0.8, 5),
     ]
+    spoken = accuracy_bars({"by_language": {"zh": {"n": 3, "accuracy": 1.0}}})
+    assert [bar["label"] for bar in spoken] == ["Language: Zh"]
     assert accuracy_bars(None) == []
 
 
@@ -293,7 +296,17 @@ def test_every_word_is_there_and_used() -> None:
     assert called <= set(words())
     # Keys that are put together from a part and a name.
     parts = set(re.findall(r"[(\[]f?[\"'`]([\w]+\.[\w]*?)(?:[\"'] ~|\{|\$\{)", text))
-    parts |= {"stage.", "curve.", "rule.", "stream.", "split.", "count.", "hardware.", "step."}
+    parts |= {
+        "stage.",
+        "curve.",
+        "rule.",
+        "stream.",
+        "split.",
+        "count.",
+        "hardware.",
+        "step.",
+        "chart.",
+    }
     literal = {key for key in words() if f'"{key}"' in text or f"'{key}'" in text}
     unused = {k for k in words() if k not in literal and not any(k.startswith(p) for p in parts)}
     assert unused == set()

@@ -37,16 +37,16 @@ function lineChart(chart) {
   return figure;
 }
 
-// An exponential mean that does not lag at the start; null for short or already smooth series.
+// A centred mean whose window narrows towards the ends; null for short or smooth series.
 function smoothed(item) {
-  if (item.x.length < SMOOTH_FROM || !isJagged(item.y)) return null;
-  const keep = 1 - 2 / (Math.max(5, item.x.length / 25) + 1);
-  let sum = 0;
-  let weight = 0;
-  return item.y.map((value) => {
-    sum = keep * sum + (1 - keep) * value;
-    weight = keep * weight + (1 - keep);
-    return sum / weight;
+  const count = item.y.length;
+  if (count < SMOOTH_FROM || !isJagged(item.y)) return null;
+  const sums = [0];
+  for (const value of item.y) sums.push(sums.at(-1) + value);
+  const half = Math.max(2, Math.round(count / 40));
+  return item.y.map((_, i) => {
+    const reach = Math.min(half, i, count - 1 - i);
+    return (sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1);
   });
 }
 

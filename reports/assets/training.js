@@ -7,6 +7,8 @@ function startTraining(curves) {
 }
 
 function trainingStage(stage) {
+  const major = stage.charts.filter((chart) => !chart.minor);
+  const minor = stage.charts.filter((chart) => chart.minor);
   return el(
     "div",
     { class: "block" },
@@ -20,9 +22,17 @@ function trainingStage(stage) {
         el("span", {}, t("training.alarm", { message: alarm.message, count: whole(alarm.count), step: alarm.first })),
       ),
     ),
-    stage.charts.length ? el("div", { class: "cards charts" }, stage.charts.map(lineChart)) : null,
+    major.length ? el("div", { class: "cards charts" }, major.map(lineChart)) : null,
     stage.charts.some((chart) => chart.series.some((item) => smoothed(item)))
       ? el("p", { class: "quiet" }, t("training.thick"))
+      : null,
+    minor.length
+      ? el(
+          "details",
+          { class: "more" },
+          el("summary", {}, t("training.more")),
+          el("div", { class: "cards charts" }, minor.map(lineChart)),
+        )
       : null,
     stage.accuracy.length ? accuracyCard(stage.accuracy) : null,
     stage.samples.length ? sampleList(stage.samples) : null,
