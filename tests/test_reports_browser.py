@@ -282,7 +282,7 @@ def test_charts_read_out_values(visit: Visit, report: Path) -> None:
     page = visit.open()
     lines = (report.parent / "ppo/metrics.jsonl").read_text("utf-8").splitlines()
     last = json.loads(lines[-1])
-    chart = page.locator("#training-stages figure", has_text="Score of the reward model")
+    chart = page.locator("#training-stages figure", has_text="Reward model score")
     assert float(chart.locator(".legend-row .num").inner_text()) == pytest.approx(
         last["score"], abs=0.01
     )
