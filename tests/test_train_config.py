@@ -1,0 +1,54 @@
+"""Options of the training stages and the verb `train`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from pydantic import ValidationError
+
+from espalier.cli import build_parser
+from espalier.train.config import BaseConfig, SFTConfig, TrainConfig
+from espalier.train.config_parts import REFUSED_ARGUMENTS
+
+
+def test_every_field_is_described() -> None:
+    for model in (BaseConfig, SFTConfig, TrainConfig):
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name}"
+
+
+def test_refused_arguments_are_fields_of_transformers_or_once_were() -> None:
+    from transformers import TrainingArguments
+
+    known = {field.name for field in dataclasses.fields(TrainingArguments)}
+    once = {"per_gpu_train_batch_size", "group_by_length", "length_column_name", "warmup_ratio",
+            "train_batch_size", "eval_batch_size"}  # fmt: skip
+    assert set(REFUSED_ARGUMENTS) - once <= known
+    # Everything in transformers that speaks of batches or accumulation is refused by name.
+    words = [name for name in known if "batch_size" in name or "accumulation" in name]
+    assert {name for name in words if "include" not in name} <= set(REFUSED_ARGUMENTS)
+
+
+@pytest.mark.parametrize("name", ["gradient_accumulation_steps", "per_device_train_batch_size"])
+def test_batch_words_of_transformers_are_refused_with_ours(name: str) -> None:
+    with pytest.raises(ValidationError, match="is not taken here; use"):
+        SFTConfig.model_validate({"trainer_arguments": {name: 4}})
+
+
+def test_unknown_keys_and_impossible_shapes() -> None:
+    with pytest.raises(ValidationError, match="learning_rat"):
+        SFTConfig.model_validate({"learning_rat": 1})
+    with pytest.raises(ValidationError, match="multiple of heads"):
+        BaseConfig.model_validate({"hidden": 100, "heads": 8})
+    with pytest.raises(ValidationError, match="max_positions"):
+        BaseConfig.model_validate({"block": 1024})
+
+
+def test_the_verb_knows_every_training_stage() -> None:
+    parser = build_parser()
+    for stage in ("base", "sft", "reward", "reward_eval", "ppo"):
+        args = parser.parse_args(["train", stage, "--recipe", "r.yaml", "--set", "seed=2"])
+        assert (args.training, args.recipe, args.overrides) == (stage, "r.yaml", ["seed=2"])
+    with pytest.raises(SystemExit):
+        parser.parse_args(["train", "dpo"])
