@@ -101,13 +101,17 @@ class StageContext:
 class StageRunner:
     """A stage's two functions (see `espalier.stages`) and the module they come from.
 
-    `uses` names the fields of `Shared` that its result depends on.
+    `uses` names the fields of `Shared` that its result depends on, `ignores` the fields of its
+    options that are another stage's section. A `disposable` result is cheap to make again and is
+    overwritten when the stage changed, not set aside.
     """
 
     module: str
     uses: tuple[str, ...]
     inputs: Callable[[StageContext], Mapping[str, Path]]
     run: Callable[[StageContext], Mapping[str, Any]]
+    ignores: tuple[str, ...] = ()
+    disposable: bool = False
 
 
 Outcome = Literal["done", "up to date"]
@@ -126,7 +130,7 @@ def execute(context: StageContext, runner: StageRunner) -> Outcome:
         if manifest is not None and _unchanged(context.folder, manifest, fingerprint):
             say(f"{context.stage}: up to date")
             return "up to date"
-        resumed = _prepare(context, manifest, fingerprint)
+        resumed = _prepare(context, manifest, fingerprint, runner.disposable)
         started = time.monotonic()
         say(f"{context.stage}: {'resuming' if resumed else 'running'} …")
         counts = dict(runner.run(context))
@@ -154,7 +158,7 @@ def _fingerprint(
     context: StageContext, runner: StageRunner, inputs: Mapping[str, Path]
 ) -> dict[str, Any]:
     value = {
-        "options": context.options.model_dump(mode="json"),
+        "options": context.options.model_dump(mode="json", exclude=set(runner.ignores)),
         "shared": context.shared.model_dump(mode="json", include=set(runner.uses)),
         "inputs": {name: hash_path(path) for name, path in sorted(inputs.items())},
         "source": provenance.source_hashes(runner.module),
@@ -181,7 +185,10 @@ def _unchanged(folder: Path, manifest: dict[str, Any], fingerprint: dict[str, An
 
 
 def _prepare(
-    context: StageContext, manifest: dict[str, Any] | None, fingerprint: dict[str, Any]
+    context: StageContext,
+    manifest: dict[str, Any] | None,
+    fingerprint: dict[str, Any],
+    disposable: bool,
 ) -> bool:
     """Make the folder ready; returns whether unfinished work of the same stage goes on."""
     folder = context.folder
@@ -197,7 +204,10 @@ def _prepare(
         else:
             for line in changes(old, fingerprint):
                 say(f"{context.stage}: changed: {line}")
-            _set_aside(context)
+            if disposable:
+                shutil.rmtree(folder)
+            else:
+                _set_aside(context)
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write_json(folder / STATE, {"stage": context.stage, "fingerprint": fingerprint})
     return False

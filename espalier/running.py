@@ -15,7 +15,16 @@ from espalier.stages import NAMES, STAGES, Stage, load, stage_named
 def runner_of(stage: Stage) -> StageRunner:
     """Load a stage's runner module."""
     module = load(stage.runner)
-    return StageRunner(stage.runner, stage.uses, module.inputs, module.run)
+    prefix = f"{stage.section}."
+    nested = [s.section.removeprefix(prefix) for s in STAGES if s.section.startswith(prefix)]
+    return StageRunner(
+        stage.runner,
+        stage.uses,
+        module.inputs,
+        module.run,
+        ignores=tuple(nested),
+        disposable=stage.disposable,
+    )
 
 
 def context_of(

@@ -18,13 +18,17 @@ from espalier.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One row of the table: `section` is the dotted place of its options in a recipe."""
+    """One row of the table: `section` is the dotted place of its options in a recipe.
+
+    A `disposable` result costs nothing to make again; it is not kept when the stage changes.
+    """
 
     name: str
     section: str
     runner: str
     uses: tuple[str, ...]
     purpose: str
+    disposable: bool = False
 
 
 # In the order in which they run.
@@ -52,7 +56,7 @@ STAGES: tuple[Stage, ...] = (
         "evaluate", "evaluate", "espalier.evaluate.stage", ("seed", "data"),
         "answers and scores of every model",
     ),
-    Stage("report", "report", "espalier.reports.stage", (), "one self-contained HTML page"),
+    Stage("report", "report", "espalier.reports.stage", (), "one self-contained HTML page", True),
 )  # fmt: skip
 
 # Top-level sections of a recipe and the configuration classes that own them.

@@ -166,3 +166,15 @@ def test_paths_of_a_recipe(tmp_path: Path) -> None:
     assert here.path("${data}/a.jsonl") == Path("/data/a.jsonl")
     assert here.path("curate/train.jsonl") == tmp_path / "curate/train.jsonl"
     assert here.path("mine/train.jsonl") == Path("mine/train.jsonl")
+
+
+def test_a_disposable_result_is_replaced_and_ignored_options_change_nothing(
+    stage: Stage, tmp_path: Path
+) -> None:
+    def runner(ignores: tuple[str, ...]) -> StageRunner:
+        return StageRunner("espalier.files", (), stage.inputs, stage.run, ignores, disposable=True)
+
+    execute(context(tmp_path), runner(("steps",)))
+    assert execute(context(tmp_path, Options(steps=9)), runner(("steps",))) == "up to date"
+    assert execute(context(tmp_path, Options(rate=0.1)), runner(("steps",))) == "done"
+    assert not (tmp_path / "runs/x/superseded").exists()
