@@ -17,7 +17,7 @@ class ReportConfig(BaseModel):
     )
     headline: list[str] = Field(
         default_factory=list,
-        description="Metrics that the verdict sentences name first "
+        description="Metrics that come first, in the sentences and the table "
         "(default: judge, reward, exact match, then as evaluated).",
     )
     rejects_per_rule: int = Field(

@@ -15,7 +15,7 @@ from espalier.reports.funnel import composition, count_tables, read_funnel
 from espalier.reports.manifests import read_recipe, read_stages, unfinished
 from espalier.reports.runfiles import read_object
 from espalier.reports.strings import known, t
-from espalier.reports.verdicts import Verdict, verdicts
+from espalier.reports.verdicts import Verdict, ordered_metrics, verdicts
 
 TRAINING_FILES = (
     "manifest.json", "metrics.jsonl", "samples.jsonl", "alarms.jsonl", "accuracy.json",
@@ -80,6 +80,8 @@ def gather(run: Path, options: ReportConfig) -> RunData:
             hint="run a stage first, e.g. espalier run recipes/demo.yaml",
         )
     summary = reading_summary(run / "evaluate")
+    if summary is not None:
+        summary["metrics"] = ordered_metrics(summary, options.headline)
     stages = read_stages(run)
     missing = unfinished(run)
     name = str((summary or {}).get("run") or run.resolve().name)

@@ -93,7 +93,7 @@ def flat_counts(counts: Any, prefix: str = "", *, nested: bool = True) -> list[t
     rows: list[tuple[str, str]] = []
     for key, value in counts.items():
         label = f"{prefix}{pretty(str(key))}"
-        if key in ("notes", "warnings"):
+        if key in ("notes", "warnings") or value is None:
             continue
         if isinstance(value, Mapping):
             if nested:
@@ -131,7 +131,7 @@ def machine(stages: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """Facts that the stages share: version, source revision, hardware; differing ones joined."""
     rows: list[tuple[str, str]] = []
     for key, label in (("version", t("provenance.version")), ("git", t("provenance.git"))):
-        found = list(dict.fromkeys(str(stage[key]) for stage in stages if stage[key]))
+        found = list(dict.fromkeys(_revision(stage[key]) for stage in stages if stage[key]))
         if found:
             rows.append((label, ", ".join(found)))
     names = list(dict.fromkeys(name for stage in stages for name in stage["hardware"]))
@@ -140,6 +140,11 @@ def machine(stages: list[dict[str, Any]]) -> list[tuple[str, str]]:
         found = list(dict.fromkeys(value for value in values if value))
         rows.append((known(f"hardware.{name}", pretty(name)), ", ".join(found)))
     return rows
+
+
+def _revision(text: Any) -> str:
+    revision, plus, _ = str(text).partition("+changes")
+    return revision[:12] + (f" + {t('provenance.changes')}" if plus else "")
 
 
 def _plain(value: Any) -> str:
@@ -153,5 +158,5 @@ def again(name: str, stages: list[dict[str, Any]]) -> str:
     git = common(stages, "git")
     lines = [f"git checkout {str(git).removesuffix('+changes')}"] if git else []
     if git and str(git).endswith("+changes"):
-        lines[0] += "   # plus uncommitted changes"
+        lines[0] += f"   # + {t('provenance.changes')}"
     return "\n".join([*lines, f"espalier run recipe.yaml --run {shlex.quote(name)}"])

@@ -11,8 +11,9 @@ from espalier.reports.strings import t
 
 # Metrics that a reader asks for first, by a part of their name.
 FIRST = ("judge", "win", "reward", "exact_match")
-# Differences that a clause spells out; the rest are named without figures.
+# Differences that a clause spells out; the rest are named without figures, or counted.
 SPELLED = 3
+NAMED = 3
 MINUS = "\u2212"
 
 
@@ -35,7 +36,7 @@ class Verdict:
 def verdicts(summary: Mapping[str, Any], headline: Sequence[str] = ()) -> list[Verdict]:
     """A verdict of every model against the baseline, the last model of the list first.
 
-    The winner on the first decisive metric is the subject of the sentence.
+    The winner on more metrics (or else on the first decisive one) is the subject of the sentence.
     """
     metrics = ordered_metrics(summary, headline)
     labels = {m["name"]: str(m.get("label") or m["name"]) for m in summary.get("models", [])}
@@ -76,13 +77,12 @@ def _orientation(
     metrics: Sequence[Mapping[str, Any]],
     table: Mapping[tuple[str, str, str], Mapping[str, Any]],
 ) -> tuple[str, str]:
-    for metric in metrics:
-        verdict = table.get((model, baseline, metric["name"]), {}).get("verdict")
-        if verdict == "better":
-            break
-        if verdict == "worse" and (baseline, model, metric["name"]) in table:
-            return baseline, model
-    return model, baseline
+    found = [table.get((model, baseline, m["name"]), {}).get("verdict") for m in metrics]
+    decisive = [verdict for verdict in found if verdict in ("better", "worse")]
+    lead = decisive.count("better") - decisive.count("worse")
+    loses = lead < 0 or (lead == 0 and decisive[:1] == ["worse"])
+    turned = any((baseline, model, m["name"]) in table for m in metrics)
+    return (baseline, model) if loses and turned else (model, baseline)
 
 
 def _verdict(
@@ -107,14 +107,17 @@ def _verdict(
 
 def _spelled(rows: Sequence[tuple[dict[str, Any], Mapping[str, Any]]]) -> str:
     items = [difference_text(metric, comparison) for metric, comparison in rows[:SPELLED]]
-    names = [label_of(metric) for metric, _ in rows[SPELLED:]]
-    if names:
-        return ", ".join(items) + t("verdict.also", what=", ".join(names))
+    rest = rows[SPELLED:]
+    if rest:
+        return ", ".join(items) + t("verdict.also", what=_named(rest))
     return _and(items)
 
 
 def _named(rows: Sequence[tuple[dict[str, Any], Mapping[str, Any]]]) -> str:
-    return ", ".join(label_of(metric) for metric, _ in rows)
+    names = [label_of(metric) for metric, _ in rows]
+    if len(names) <= NAMED + 1:
+        return ", ".join(names)
+    return t("verdict.more", names=", ".join(names[:NAMED]), count=len(names) - NAMED)
 
 
 def _and(items: Sequence[str]) -> str:

@@ -56,7 +56,7 @@ class Visit:
         options = {"viewport": {"width": 1280, "height": 900}, **options}
         self.context = browser.new_context(offline=True, **options)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(8000)
+        self.page.set_default_timeout(60_000)
         self.problems: list[str] = []
         self.url = path.resolve().as_uri()
         self.page.on("console", lambda message: self.problems.append(f"console: {message.text}"))
@@ -103,11 +103,11 @@ def table(report: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 def until(page: Any, condition: Callable[[], bool]) -> None:
     """Wait for an effect of a debounced control; the page's policy forbids polling inside it."""
-    for _ in range(160):
+    for _ in range(1200):
         if condition():
             return
         page.wait_for_timeout(50)
-    raise AssertionError("it did not happen within 8 seconds")
+    raise AssertionError("it did not happen within a minute")
 
 
 def shown(page: Any) -> int:

@@ -76,6 +76,18 @@ def test_a_win_with_ties() -> None:
     assert found[0].mark == "better"
 
 
+def test_the_winner_on_more_metrics_is_the_subject() -> None:
+    found = verdicts(
+        summary(
+            both("reward", "base", "sft", (0.3, 0.1, 0.5, "better")),
+            both("exact_match", "base", "sft", (-0.2, -0.3, -0.1, "worse")),
+            both("bleu", "base", "sft", (-9.0, -12.0, -5.0, "worse")),
+        )
+    )
+    assert found[0].lead == "sft beats Base"
+    assert "; it falls behind on held-out reward by 0.30 [0.10, 0.50]" in found[0].sentence
+
+
 def test_the_winner_is_the_subject_and_less_can_be_better() -> None:
     found = verdicts(
         summary(
@@ -115,6 +127,12 @@ def test_headline_metrics_come_first_and_later_ones_are_only_named() -> None:
     one_more = [*METRICS, {**METRICS[3], "name": "chrf", "label": "chrF"}]
     more = {**summary(*wins, both("chrf", "ppo", "sft", (5, 4, 6, "better"))), "metrics": one_more}
     assert ", also on chrF;" in verdicts(more)[0].sentence
+    names = [f"m{n}" for n in range(9)]
+    many = {
+        **summary(*(both(n, "ppo", "sft", (5, 4, 6, "better")) for n in names)),
+        "metrics": [{**METRICS[3], "name": n, "label": n} for n in names],
+    }
+    assert ", also on m3, m4, m5 and 3 more." in verdicts(many)[0].sentence
 
 
 def test_models_without_shared_rows_have_no_verdict() -> None:

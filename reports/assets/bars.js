@@ -1,7 +1,7 @@
 // Horizontal bars with whiskers. Positions are percentages, so a card may have any width.
 
 // rows: [{ label, value, low, high, series, title }]; `show` writes a value, `tick` one on the axis.
-function barChart(rows, show, { tick = show, from = null, to = null, reference = null } = {}) {
+function barChart(rows, show, { tick = null, from = null, to = null, reference = null } = {}) {
   const known = rows.filter((row) => isNumber(row.value));
   const ends = known.flatMap((row) => [row.value, row.low, row.high]).filter(isNumber);
   let low = from ?? Math.min(0, ...ends);
@@ -25,7 +25,7 @@ function barChart(rows, show, { tick = show, from = null, to = null, reference =
       isNumber(row.value) ? barSvg(row, percent, at, marks, reference) : null,
     ),
   );
-  const axis = svg(
+  const axis = tick && svg(
     "svg",
     { class: "bar-axis", width: "100%", height: 14, "aria-hidden": "true" },
     marks.map((value) =>

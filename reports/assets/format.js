@@ -37,6 +37,8 @@ function decimalsFor(values) {
 function metricNumber(metric, value, scale = [value]) {
   if (!isNumber(value)) return "–";
   if (metric.format === "percent") return fixed(100 * value, 1);
+  // Perplexities of one column can lie orders of magnitude apart.
+  if (metric.format === "perplexity") return fixed(value, decimalsFor([value]));
   return fixed(value, decimalsFor(scale));
 }
 

@@ -57,7 +57,6 @@ function accuracyCard(bars) {
       el("span", { class: "quiet" }, t("training.accuracy_intro")),
     ),
     barChart(rows, (value) => `${metricNumber(share, value)} %`, {
-      tick: (value) => axisNumber(share, value),
       from: 0,
       to: 1,
       reference: 0.5,
