@@ -82,16 +82,16 @@ def load_parts(context: StageContext) -> Parts:
     tokenizer = load_tokenizer(source)
     template = template_of(source, tokenizer=tokenizer, name=options.template)
     autocast = run_precision(options)
-    longest = options.max_prompt_tokens + options.max_new_tokens
     policy, reference = (load_model(source) for _ in range(2))
     reward = load_reward(context, tokenizer, template.name) if options.reward else None
     critic = load_critic(context, reward)
-    for model in (policy, reference, critic.model):
-        plain_attention(without_dropout(model), autocast, longest)
     for parameter in reference.parameters():
         parameter.requires_grad_(False)
     rows = read_prompts(context)
     pool, left_out = prompt_pool(rows, tokenizer, template, prompt_limit(options, policy))
+    longest = max(len(prompt.ids) for prompt in pool) + options.max_new_tokens
+    for model in (policy, reference, critic.model):
+        plain_attention(without_dropout(model), autocast, longest)
     say(
         f"  {len(pool):,} prompts ({left_out:,} too long), "
         f"{sum(p.numel() for p in policy.parameters()):,} parameters, "
