@@ -185,6 +185,8 @@ def new_model(tokenizer: Any, options: BaseConfig, seed: int) -> Any:
         num_attention_heads=options.heads,
         num_key_value_heads=options.heads,
         max_position_embeddings=options.max_positions,
+        initializer_range=options.init,
+        rope_parameters={"rope_type": "default", "rope_theta": options.rope_theta},
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

@@ -19,7 +19,7 @@ class BaseConfig(Optimisation):
         "offline",
         description="offline (the embedded corpus), or local files: .txt or any dataset format.",
     )
-    texts: int = Field(6000, ge=1, description="Texts to take from the embedded corpus.")
+    texts: int = Field(24_000, ge=1, description="Texts to take from the embedded corpus.")
     languages: list[Literal["en", "zh"]] = Field(
         ["en", "zh"], description="Languages of the embedded corpus."
     )
@@ -33,12 +33,17 @@ class BaseConfig(Optimisation):
     heads: int = Field(4, ge=1, description="Attention heads.")
     ffn: int = Field(320, ge=8, description="Width of the feed-forward layers.")
     max_positions: int = Field(512, ge=16, description="Longest sequence that the model takes.")
+    init: float = Field(0.06, gt=0, description="Standard deviation of the initial weights.")
+    rope_theta: float = Field(
+        100.0, gt=1, description="Base of the rotary positions; small suits short contexts."
+    )
     block: int = Field(64, ge=8, description="Tokens of a training block (texts are packed).")
-    steps: int = Field(420, ge=1, description="Optimizer steps.")
+    steps: int = Field(800, ge=1, description="Optimizer steps.")
     # The defaults below are those of a model this small.
     epochs: float = Field(1.0, description="Not used: the number of steps is given.", exclude=True)
-    minibatch: int = Field(24, ge=1, description="Blocks an optimizer step.")
-    learning_rate: float = Field(3e-3, gt=0, description="Highest learning rate.")
+    minibatch: int = Field(12, ge=1, description="Blocks an optimizer step.")
+    learning_rate: float = Field(1e-2, gt=0, description="Highest learning rate.")
+    muon_ratio: float = Field(2.0, gt=0, description="Muon's rate as a multiple of learning_rate.")
     optimizer: Literal["adamw", "muon"] = Field("muon", description="adamw or muon.")
     warmup: float = Field(0.05, ge=0, lt=1, description="Warm-up, as a fraction of all steps.")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.trainer_callback import PrinterCallback
 
-from espalier.errors import StageError
+from espalier.errors import StageError, UsageError
 from espalier.models import quiet
 from espalier.progress import Progress, say
 from espalier.train import checkpoints
@@ -358,6 +359,11 @@ def fit(
     overrides the number that follows from epochs. Returns counts for the manifest. The caller
     saves the model, and clears the checkpoints when that is done.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            "Supervised and reward training run in one process so far.",
+            hint="start it without torchrun or accelerate launch",
+        )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     autocast = autocast_dtype(options.precision, device)
     per_epoch = -(-len(rows) // options.minibatch)
