@@ -30,9 +30,9 @@ def test_seeded_and_of_the_size_asked_for(texts: list[str]) -> None:
 
 def test_shares(texts: list[str]) -> None:
     assert sum(SHARES.values()) == pytest.approx(1)
-    # 6000 draws: 4.5 standard deviations are 0.027 at 0.3 and 0.017 at 0.1
+    # 6000 draws: 4.5 standard deviations are 0.028 at 0.4 and 0.017 at 0.1
     copying = sum("|" in text or "｜" in text for text in texts) / len(texts)
-    assert abs(copying - 0.30) < 0.027
+    assert abs(copying - 0.40) < 0.029
     questions = sum("Question: " in text for text in texts) / len(texts)
     assert abs(questions - 0.10) < 0.018
     chinese = sum(bool(re.search("[\u4e00-\u9fff]", text)) for text in texts) / len(texts)
@@ -40,15 +40,13 @@ def test_shares(texts: list[str]) -> None:
 
 
 def test_copies_are_copies(texts: list[str]) -> None:
-    whole = lines = 0
-    for text in texts:
-        for line in text.split("\n"):
-            left, bar, right = line.partition(" | ")
-            if bar and " | " not in right:
-                lines += 1
-                whole += left == right
-                assert set(right.split()) <= set(left.split())
-    assert whole / lines > 0.5
+    copies = [text for text in texts if "|" in text]
+    repeated = 0
+    for text in copies:
+        first, *rest = (part.split() for part in text.split(" | "))
+        repeated += len(rest) > 2 and all(part == first for part in rest)
+        assert all(set(part) <= set(first) for part in rest)
+    assert 0.7 < repeated / len(copies) < 0.8
 
 
 def test_answers_are_right_and_no_chat_markers(texts: list[str]) -> None:
