@@ -143,8 +143,8 @@ def test_a_baseline_changes_the_marks(visit: Visit, report: Path) -> None:
 def test_metric_tooltip_by_keyboard(visit: Visit) -> None:
     page = visit.open()
     page.locator("button.term").first.focus()
-    assert "What Exact match measures" in page.locator("#tip").inner_text()
-    assert "espalier.exact_match" in page.locator("#tip").inner_text()
+    assert "What Held-out reward measures" in page.locator("#tip").inner_text()
+    assert "espalier.reward" in page.locator("#tip").inner_text()
     page.keyboard.press("Escape")
     assert page.locator("#tip").is_hidden()
 
