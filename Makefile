@@ -56,7 +56,7 @@ report: setup ## stage 4: the HTML page
 	@$(STAGE) --stage report
 
 test: setup ## the fast tests
-	@$(BIN)/python -m pytest -q
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-all: setup ## everything: slow, multi-process, kill tests
 	@$(BIN)/python -m pytest -q -m "not gpu and not vllm"
