@@ -78,6 +78,7 @@ def _tokenize(tokenizer: Any, texts: Sequence[str], split_special_tokens: bool) 
         add_special_tokens=False,
         split_special_tokens=split_special_tokens,
         return_attention_mask=False,
+        verbose=False,  # lengths are checked where a limit is known
     )
     return [list(ids) for ids in encoded["input_ids"]]
 
