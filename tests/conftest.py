@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data here (set ESPALIER_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> None:
+    """Let the programs that tests start be interrupted.
+
+    A shell that runs the tests in the background ignores Ctrl-C, and children inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
