@@ -369,7 +369,7 @@ def start_client(server: FakeServer, path: Path, count: int) -> subprocess.Popen
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
