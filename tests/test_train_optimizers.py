@@ -47,7 +47,7 @@ def test_muon_is_torch_muon() -> None:
     start = network()
     for a, b, before in zip(pick(ours), pick(theirs), pick(start), strict=True):
         moved = (b - before).norm()
-        assert float((a - b).norm() / moved) < 0.02
+        assert ((a - b).norm() / moved).item() < 0.02
 
 
 def naive_newton_schulz(matrix: torch.Tensor) -> torch.Tensor:

@@ -298,10 +298,12 @@ def test_bf16_attention_is_the_fused_one(tmp_path: Path) -> None:
         (None, False, mask),
     ):
         model = tiny.model(attention_bias=True).train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision is not None):
-            with fast_attention(model, precision if fast else None):
-                assert (model.config._attn_implementation != "sdpa") == fast
-                logits = model(input_ids=ids, attention_mask=given, use_cache=False).logits
+        with (
+            torch.autocast("cpu", torch.bfloat16, enabled=precision is not None),
+            fast_attention(model, precision if fast else None),
+        ):
+            assert (model.config._attn_implementation != "sdpa") == fast
+            logits = model(input_ids=ids, attention_mask=given, use_cache=False).logits
         real = logits.float()[given.bool()] if given is not None else logits.float()
         real.square().mean().backward()
         assert model.config._attn_implementation == "sdpa"
