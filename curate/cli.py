@@ -60,6 +60,12 @@ def _curate(args: argparse.Namespace) -> int:
                 "--output, --format, --on-bad-row and --output-format go with --input.",
                 expected="--input FILE, or --recipe FILE with --set curate.…",
             )
+        if args.recipe is None:
+            raise UsageError(
+                "Say what to curate.",
+                expected="--input FILE, or --recipe FILE",
+                hint="for example: espalier curate --input theirs.jsonl --output clean/",
+            )
         return run_recipe_stages(args, ["curate"])
     if args.recipe is not None:
         raise UsageError(

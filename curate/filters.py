@@ -119,7 +119,7 @@ def _more(text: str, limit: int) -> str | None:
 def _no_answer(row: Example) -> str | None:
     if row.response is not None:
         return None
-    return "no answer, or an empty one; its source has no `answer: true`"
+    return "no answer, or an empty one (the teacher answers those of a source with `answer: true`)"
 
 
 def _empty_answer(row: Example) -> str | None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from espalier.curate.config import Language
 
-_FOLDER = Path(__file__).parent / "prompts"
+# The prompt texts: files, so a stage that uses them counts them among its inputs.
+PROMPTS = Path(__file__).parent / "prompts"
 _TASK_LINE = {"en": "Task {number}: {text}", "zh": "任务{number}：{text}"}
 
 # "Task 9:", "**Task 9.**", "9)", "（9）", "任务９：", "### 9、"
@@ -43,7 +44,7 @@ _NO_INPUT = re.compile(
 
 @cache
 def _template(name: str, language: Language) -> str:
-    return (_FOLDER / f"{name}.{language}.txt").read_text(encoding="utf-8")
+    return (PROMPTS / f"{name}.{language}.txt").read_text(encoding="utf-8")
 
 
 def one_line(text: str) -> str:

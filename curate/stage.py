@@ -21,6 +21,7 @@ from espalier.curate.filters import answer_rules, prompt_rules, rule_step
 from espalier.curate.parts import Parts, Work, read_rows_of, table, writers
 from espalier.curate.pipeline import Step, Tally
 from espalier.curate.preference_files import write_preferences
+from espalier.curate.prompting import PROMPTS
 from espalier.curate.respond import respond
 from espalier.curate.self_instruct import SelfInstruct, language_of, read_seeds, seed_path
 from espalier.curate.sources import OpenFile, located, prompts_to_answer
@@ -44,8 +45,10 @@ def inputs(context: StageContext) -> Mapping[str, Path]:
             path = located(source.path, context.path)
             if isinstance(path, Path):
                 found[f"source {number}: {source.name or path.name}"] = path
-    for name in config.self_instruct.seeds if config.self_instruct else ():
-        found[f"seeds: {name}"] = seed_path(name, context.path)
+    if config.self_instruct is not None:
+        found["prompts"] = PROMPTS
+        for name in config.self_instruct.seeds:
+            found[f"seeds: {name}"] = seed_path(name, context.path)
     for number, name in enumerate(config.holdout.against):
         found[f"against {number}: {Path(name).name}"] = context.path(name)
     return found

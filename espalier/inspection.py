@@ -168,7 +168,7 @@ def _page(
         yield _line("", f"(only the first {limit:,} were read)")
     if counts.rows:
         yield from _figures(counts)
-    yield from _bad_rows(counts)
+    yield from _bad_rows(counts, kind)
     for number, record in sorted(counts.samples, key=lambda sample: sample[0]):
         yield ""
         yield f"sample {number:,}"
@@ -233,12 +233,14 @@ def _percent(part: int, total: int) -> str:
     return "<0.1 %" if part and share < 0.05 else f"{share:.1f} %"
 
 
-def _bad_rows(counts: _Counts) -> Iterator[str]:
+def _bad_rows(counts: _Counts, kind: str) -> Iterator[str]:
     if not counts.bad:
         return
     yield ""
     yield _line("bad rows", f"{counts.bad_rows:,}; a run stops at the first, or puts them aside")
     yield _line("", "with `on_bad_row: quarantine`")
+    if kind == "examples":
+        yield _line("", "(a row that only lacks its answer stops no curation: a rule rejects it)")
     groups = sorted(counts.bad.values(), key=lambda group: (-group.count, group.first.line))
     for group in groups[:_BAD_SHOWN]:
         first = group.first

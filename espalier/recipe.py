@@ -92,7 +92,7 @@ def validate(data: Mapping[str, Any], path: Path | None, marks: Marks) -> Recipe
     if path is not None:
         values.setdefault("name", path.stem)
     try:
-        return Recipe(recipe_model()(**values), path, marks)
+        recipe = Recipe(recipe_model()(**values), path, marks)
     except ValidationError as error:
         problems = [_problem(item, path, marks) for item in error.errors(include_url=False)]
         count = "a mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
@@ -100,6 +100,29 @@ def validate(data: Mapping[str, Any], path: Path | None, marks: Marks) -> Recipe
             f"The recipe has {count}:\n" + "\n".join(f"  - {text}" for text in problems),
             hint="`espalier recipe explain RECIPE` shows every key with its meaning",
         ) from error
+    location = None if recipe.shared.data else _data_use(values, ())
+    if location is not None:
+        raise UsageError(
+            f"'{'.'.join(map(str, location))}' starts at ${{data}}, and the recipe names no data "
+            "root.",
+            where=_where(location, path, marks) or None,
+            expected="the folder of the data at the key `data`",
+            hint="--set data=FOLDER, or `data: FOLDER` in the recipe",
+        )
+    return recipe
+
+
+def _data_use(value: Any, location: KeyPath) -> KeyPath | None:
+    """The place of the first text that stands below `${data}`."""
+    if isinstance(value, str):
+        return location if value.startswith("${data}") else None
+    items: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    found = (_data_use(item, (*location, key)) for key, item in items)
+    return next((place for place in found if place is not None), None)
 
 
 # --- reading ---------------------------------------------------------------------------------

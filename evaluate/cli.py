@@ -79,7 +79,7 @@ def _print_table(path: Path) -> None:
 
 def _refuse_mixture(args: argparse.Namespace) -> None:
     for name in ("predictions", "model", "output", "baseline", "reward_model", "limit"):
-        if getattr(args, name):
+        if getattr(args, name) not in (None, []):
             option = "--" + name.replace("_", "-")
             raise UsageError(
                 f"{option} and --recipe don't go together.",
@@ -106,7 +106,7 @@ def _alone(args: argparse.Namespace) -> Recipe:
     models += [{"name": name, "path": _absolute(place)} for name, place in map(_named, args.model)]
     evaluate: dict[str, Any] = {"set": _absolute(sets[0]), "models": models}
     for key in ("baseline", "limit"):
-        if getattr(args, key):
+        if getattr(args, key) is not None:
             evaluate[key] = getattr(args, key)
     if args.reward_model:
         evaluate["reward_model"] = _absolute(args.reward_model)

@@ -19,7 +19,7 @@ from espalier.evaluate.scorecard import Results, score_table, summarise, write_t
 from espalier.evaluate.subjects import Subject, check_sources, subject_of
 from espalier.evaluate.table import headline
 from espalier.progress import say
-from espalier.run import StageContext, atomic_write_json
+from espalier.run import MANIFEST, StageContext, atomic_write_json, read_json
 
 SUMMARY = "summary.json"
 SCORES = "scores.parquet"
@@ -178,8 +178,15 @@ def _reward_model(options: EvaluateConfig, context: StageContext) -> RewardModel
 
 def _synthetic(options: EvaluateConfig, context: StageContext) -> bool:
     """Whether the set, or an answer, comes from the embedded offline teacher."""
-    own_set = context.path(options.set).parent == context.stage_folder("curate")
-    made_here = own_set and context.shared.teacher.engine == "offline"
-    return made_here or any(
-        model.api is not None and model.api.engine == "offline" for model in options.models
+    if any(model.api is not None and model.api.engine == "offline" for model in options.models):
+        return True
+    folder = context.stage_folder("curate")
+    if context.path(options.set).parent != folder or context.shared.teacher.engine != "offline":
+        return False
+    if not (folder / MANIFEST).is_file():
+        return True
+    # A recipe has a teacher even where every row comes from the user's own files.
+    curated = read_json(folder / MANIFEST)["fingerprint"]["options"]
+    return curated["self_instruct"] is not None or any(
+        source["kind"] == "procedural" or source["answer"] for source in curated["sources"]
     )

@@ -19,7 +19,8 @@ from espalier.cli import main
 from espalier.errors import StageError, UsageError
 from espalier.near import JaccardIndex
 from espalier.recipe import Recipe, recipe_from
-from espalier.running import run_stage
+from espalier.running import context_of, run_stage, runner_of
+from espalier.stages import stage_named
 from espalier.text import normalise, shingles
 
 SMALL: dict[str, Any] = {
@@ -427,3 +428,20 @@ def test_a_changed_rerun_keeps_the_earlier_result(tmp_path: Path) -> None:
     assert len(lines(out / "train.jsonl")) == 4
     (kept,) = (tmp_path / ".clean.espalier" / "superseded").iterdir()
     assert (kept / "train.jsonl").read_bytes() == before
+
+
+def test_the_prompt_texts_count_only_where_the_teacher_reads_them(tmp_path: Path) -> None:
+    def names(curate: dict[str, Any]) -> set[str]:
+        recipe = recipe_from({"name": "n", "curate": curate})
+        stage = stage_named("curate")
+        return set(runner_of(stage).inputs(context_of(stage, recipe, tmp_path)))
+
+    sources = [{"kind": "procedural", "count": 5}]
+    assert names({"sources": sources, "self_instruct": {}}) >= {"prompts", "seeds: en"}
+    assert names({"sources": sources}) == set()
+
+
+def test_no_input_and_no_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["curate"]) == 2
+    told = capsys.readouterr().err
+    assert "--input FILE" in told and "--recipe FILE" in told

@@ -10,6 +10,8 @@ import pytest
 
 from espalier.cli import main
 from espalier.evaluate.table import headline, number, width
+from espalier.recipe import recipe_from
+from espalier.running import run_stages
 
 PUBLISHED = (
     "davinci", "davinci-t0-ft", "davinci-superni-ft", "davinci-self-instruct",
@@ -102,6 +104,47 @@ def test_wrong_usage_ends_with_code_2_and_a_message(
     filled = [w.replace("SET", files["set"]).replace("RIGHT", files["right"]) for w in words]
     assert main(["evaluate", *filled]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_limit_of_zero_is_no_missing_limit(
+    files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "--set", files["set"], "--output", str(tmp_path / "out")]
+    assert main([*words, "--predictions", f"x={files['right']}", "--limit", "0"]) == 2
+    assert "evaluate.limit" in capsys.readouterr().err
+    assert main(["evaluate", "--recipe", "r.yaml", "--limit", "0"]) == 2
+    assert "don't go together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("file", False), ("procedural", True)])
+def test_only_rows_of_the_embedded_teacher_are_called_synthetic(
+    tmp_path: Path, kind: str, expected: bool
+) -> None:
+    rows = [
+        {"instruction": f"Name the {n}th thing of {w}.", "output": f"thing {n} {w}"}
+        for n in range(9)
+        for w in ("rain", "wood")
+    ]
+    data, answers = tmp_path / "own.jsonl", tmp_path / "answers.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    answers.write_bytes(data.read_bytes())
+    source: dict[str, Any] = {"kind": "file", "path": str(data)}
+    if kind == "procedural":
+        source = {"kind": "procedural", "count": 40}
+    model = {"name": "x", "predictions": str(answers)}
+    curate = {"sources": [source], "holdout": {"count": 5}}
+    recipe = recipe_from({"name": "r", "curate": curate})
+    run_stages(recipe, tmp_path / "run", ["curate"])
+    if kind == "procedural":
+        held = (tmp_path / "run/curate/eval.jsonl").read_text(encoding="utf-8")
+        ids = [json.loads(line)["id"] for line in held.splitlines()]
+        text = "".join(json.dumps({"id": i, "response": "a"}) + "\n" for i in ids)
+        answers.write_text(text, encoding="utf-8")
+    evaluate = {"set": "curate/eval.jsonl", "models": [model], "resamples": 100}
+    recipe = recipe_from({"name": "r", "curate": curate, "evaluate": evaluate})
+    run_stages(recipe, tmp_path / "run", ["evaluate"])
+    summary = json.loads((tmp_path / "run/evaluate/summary.json").read_text("utf-8"))
+    assert summary["synthetic"] is expected
 
 
 def test_the_table_is_aligned_for_wide_characters() -> None:

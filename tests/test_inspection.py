@@ -54,6 +54,7 @@ def test_examples(tmp_path: Path) -> None:
     assert "1 x The field 'output' is not text." in page
     assert "first at line 4: found the number 7" in page
     assert "on_bad_row: quarantine" in page
+    assert "only lacks its answer stops no curation" in page
 
 
 def test_languages_turns_and_samples_of_dialogues(tmp_path: Path) -> None:

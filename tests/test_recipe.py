@@ -142,6 +142,14 @@ def test_an_override_of_an_absent_list_element(tmp_path: Path) -> None:
     assert "no element of a list of 1" in said
 
 
+def test_a_data_root_that_is_not_given(tmp_path: Path) -> None:
+    text = "train:\n  sources:\n    - {kind: file}\n    - {kind: '${data}/x'}\n"
+    told = message(tmp_path, text)
+    assert "train.sources.1.kind" in told and "line 4" in told and "--set data=FOLDER" in told
+    recipe = load_recipe(write(tmp_path, text), ["data=here"])
+    assert recipe.shared.data == "here"
+
+
 def test_missing_recipe_names_near_ones(tmp_path: Path) -> None:
     write(tmp_path, "seed: 1\n", "demo.yaml")
     with pytest.raises(UsageError) as caught:
