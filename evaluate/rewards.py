@@ -133,12 +133,14 @@ class RewardScorer:
 
         What is longer than the model's context loses the oldest tokens of its prompt.
         """
-        from espalier.encoding import encode_example, truncate_prompt
+        from espalier.encoding import encode_example, through_answer, truncate_prompt
         from espalier.scoring import reward_scores
 
         encoded = [
-            encode_example(
-                self.tokenizer, self.template, (*turns, Message("assistant", answer)), meta
+            through_answer(
+                encode_example(
+                    self.tokenizer, self.template, (*turns, Message("assistant", answer)), meta
+                )
             )
             for turns, answer, meta in zip(prompts, answers, metas, strict=True)
         ]
