@@ -93,13 +93,25 @@ class Curation:
     @cached_property
     def held_out(self) -> HeldOut:
         """What all other rows are kept away from (after the part `holdout`)."""
+        held_out = self._evaluation()
+        for row in read_rows_of(self.folder / HELD_PROMPTS):
+            held_out.add(row)
+        return held_out
+
+    def _evaluation(self) -> HeldOut:
+        """The rows of the evaluation and of the test sets."""
         held_out = HeldOut(self.config.holdout)
-        for row in self.held_rows():
+        for row in read_rows_of(self.folder / EVAL):
             held_out.add(row)
         for text in self.config.holdout.against:
             for row in read_examples(self.context.path(text), answers="optional"):
                 held_out.add(row)
         return held_out
+
+    def held_prompts(self, ledger: Ledger) -> Iterator[Example]:
+        """The prompts that were held out for RL, without those near the evaluation."""
+        rows = read_rows_of(self.folder / HELD_PROMPTS)
+        return ledger.through(rows, [("evaluation's prompts", decontaminate(self._evaluation()))])
 
     def away_from_held_out(self) -> list[tuple[str, Step]]:
         """The step that keeps rows away from the held-out ones, where there are any."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from espalier.curate.decontaminate import draw_held_out
 from espalier.curate.dedup import exact_dedup
 from espalier.curate.filters import answer_rules, prompt_rules, rule_step
 from espalier.curate.parts import Parts, Work, read_rows_of, table, writers
-from espalier.curate.pipeline import Step, Tally
+from espalier.curate.pipeline import Ledger, Step, Tally
 from espalier.curate.preference_files import write_preferences
 from espalier.curate.prompting import PROMPTS
 from espalier.curate.respond import respond
@@ -221,16 +220,20 @@ def _on_answered(step: Step) -> Step:
 
 def prompts(curation: Curation, work: Work) -> None:
     """Prompts for RL and on-policy sampling, none of them of the evaluation."""
-    ledger = work.ledger("prompts")
+    streams: list[tuple[Ledger, Iterator[Example]]] = []
+    if curation.config.holdout.prompts:
+        ledger = work.ledger("held-out prompts")
+        streams.append((ledger, curation.held_prompts(ledger)))
+    if curation.sources("prompts"):
+        ledger = work.ledger("prompts")
+        streams.append((ledger, curation.prompt_rows("prompts", ledger)))
+    count = 0
     with writers(curation.folder, ["prompts.jsonl"]) as (write,):
-        count = 0
-        for row in chain(
-            read_rows_of(curation.folder / HELD_PROMPTS),
-            curation.prompt_rows("prompts", ledger) if curation.sources("prompts") else (),
-        ):
-            write(_prompt_only(row))
-            count += 1
-        ledger.require_rows("prompts")
+        for ledger, rows in streams:
+            for row in rows:
+                write(_prompt_only(row))
+                count += 1
+            ledger.require_rows("prompts")
     work.counts["prompts"] = count
 
 

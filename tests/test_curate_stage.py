@@ -445,3 +445,33 @@ def test_no_input_and_no_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["curate"]) == 2
     told = capsys.readouterr().err
     assert "--input FILE" in told and "--recipe FILE" in told
+
+
+def test_no_prompt_for_rl_is_near_the_evaluation(tmp_path: Path) -> None:
+    """Held-out prompts are drawn beside the evaluation, from rows that may resemble it."""
+    words = [f"word{number}" for number in range(13)]
+    rows = [
+        {"instruction": " ".join([*words, f"{group}a", f"{group}b", last]), "output": "fine"}
+        for group in range(30)
+        for last in ("up", "down")
+    ]
+    path = tmp_path / "near.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    holdout = {"count": 6, "prompts": 20, "near_threshold": 0.75}
+    recipe = recipe_from(
+        {"name": "n", "curate": {"sources": [{"path": str(path)}], "holdout": holdout}}
+    )
+    run_stage("curate", recipe, tmp_path / "run")
+    folder = tmp_path / "run" / "curate"
+    held = [shingles(prompt_of(row)) for row in lines(folder / "eval.jsonl")]
+    for name in ("prompts", "train"):
+        found = [shingles(prompt_of(row)) for row in lines(folder / f"{name}.jsonl")]
+        assert found
+        assert all(len(a & b) < 0.75 * len(a | b) for a in found for b in held)
+    step = next(
+        row
+        for row in json.loads((folder / "funnel.json").read_text(encoding="utf-8"))
+        if row["stream"] == "held-out prompts"
+    )
+    assert step["in"] == 20 and step["rejected"].get("near_held_out", 0) > 0
+    assert step["out"] == len(lines(folder / "prompts.jsonl"))
