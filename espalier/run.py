@@ -205,10 +205,10 @@ def _prepare(
         else:
             for line in changes(old, fingerprint):
                 say(f"{context.stage}: changed: {line}")
-            if disposable:
-                shutil.rmtree(folder)
-            else:
+            if not disposable and _holds_results(folder):
                 _set_aside(context)
+            elif disposable:
+                shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write_json(folder / STATE, {"stage": context.stage, "fingerprint": fingerprint})
     return False
@@ -244,6 +244,11 @@ def _code_change(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _holds_results(folder: Path) -> bool:
+    """Whether a stage got as far as to leave more than its state and its stores."""
+    return any(item.name not in (STATE, *KEPT_STORES) for item in folder.iterdir())
 
 
 def _set_aside(context: StageContext) -> None:

@@ -178,3 +178,14 @@ def test_a_disposable_result_is_replaced_and_ignored_options_change_nothing(
     assert execute(context(tmp_path, Options(steps=9)), runner(("steps",))) == "up to date"
     assert execute(context(tmp_path, Options(rate=0.1)), runner(("steps",))) == "done"
     assert not (tmp_path / "runs/x/superseded").exists()
+
+
+def test_a_stage_that_left_nothing_has_nothing_to_set_aside(stage: Stage, tmp_path: Path) -> None:
+    def broken(context: StageContext) -> Mapping[str, Any]:
+        raise StageError("The stage broke.")
+
+    runner = StageRunner("espalier.files", (), stage.inputs, broken)
+    for options in (Options(), Options(steps=4)):
+        with pytest.raises(StageError):
+            execute(context(tmp_path, options), runner)
+    assert not (tmp_path / "runs/x/superseded").exists()
