@@ -20,7 +20,8 @@ SUFFIXES: dict[str, Kind] = {
 }
 RAW_LIMIT = 10_000
 QUARANTINE = (
-    "correct the row, or set `on_bad_row: quarantine` to put such rows aside and read the rest"
+    "correct the row, or set `on_bad_row: quarantine` (--on-bad-row quarantine) to put such rows "
+    "aside and read the rest"
 )
 
 
