@@ -216,7 +216,7 @@ def test_filters_pages_columns_and_order(visit: Visit, table: dict[Any, Any]) ->
     order = sorted(gaps, key=lambda i: -gaps[i])[:20]
     assert page.locator(".row-id").all_inner_texts() == order
     page.locator(".row-scores summary").first.click()
-    assert page.locator(".score-table tbody tr").count() == 7 + 3
+    until(page, lambda: page.locator(".score-table tbody tr").count() == 7 + 3)
 
 
 def test_what_was_chosen_is_restored_from_the_address(visit: Visit) -> None:
@@ -298,7 +298,7 @@ def test_charts_read_out_values(visit: Visit, report: Path) -> None:
     assert stages == ["Base model", "SFT", "Reward model", "Held-out reward model", "PPO"]
     details = page.locator("#training-stages details").first
     details.locator("summary").click()
-    assert details.locator(".sample-steps tr").count() == 12
+    until(page, lambda: details.locator(".sample-steps tr").count() == 12)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
