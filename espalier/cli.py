@@ -16,7 +16,7 @@ from types import FrameType
 import espalier
 from espalier.errors import EXIT_FAILED, EXIT_INTERRUPTED, EspalierError
 from espalier.stages import NAMES, VERBS, load
-from espalier.verbs import add_recipe_options, add_verb, recipe_of, run_folder, run_recipe_stages
+from espalier.verbs import add_recipe_options, add_verb, recipe_of, run_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,18 +126,20 @@ def _register_trunk(subparsers: argparse._SubParsersAction[argparse.ArgumentPars
 
 
 def _run(args: argparse.Namespace) -> int:
+    recipe = recipe_of(args)
+    run = run_folder(args, recipe)
     if args.dry_run:
         from espalier.explain import dry_run
 
-        recipe = recipe_of(args)
-        print(dry_run(recipe, run_folder(args, recipe), args.stage))
+        print(dry_run(recipe, run, args.stage))
         return 0
-    code = run_recipe_stages(args, args.stage)
-    recipe = recipe_of(args)
-    report = run_folder(args, recipe) / "report.html"
+    from espalier.running import run_stages
+
+    run_stages(recipe, run, args.stage)
+    report = run / "report.html"
     if report.is_file():
         print(f"report: {report}")
-    return code
+    return 0
 
 
 def _inspect(args: argparse.Namespace) -> int:

@@ -30,6 +30,7 @@ from espalier.files import (
     read_json,
 )
 from espalier.progress import duration, say
+from espalier.stages import NAMES as STAGE_NAMES
 
 __all__ = [
     "Shared",
@@ -45,9 +46,6 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 STATE = "state.json"
-STAGE_FOLDERS = (
-    "curate", "base", "sft", "pairs", "reward", "reward_eval", "ppo", "evaluate", "report",
-)  # fmt: skip
 # Stores keyed by content: they serve a changed stage as well, so they are carried over.
 KEPT_STORES = ("journal", "answers")
 
@@ -93,7 +91,7 @@ class StageContext:
         if "${data}" in text:
             text = text.replace("${data}", self.shared.data or ".")
         path = Path(text).expanduser()
-        if not path.is_absolute() and path.parts and path.parts[0] in STAGE_FOLDERS:
+        if not path.is_absolute() and path.parts and path.parts[0] in STAGE_NAMES:
             return self.run / path
         return path
 

@@ -9,7 +9,8 @@ from typing import Literal
 from espalier.errors import InputError
 from espalier.evaluate.config import ModelConfig
 from espalier.models import check_source
-from espalier.run import STAGE_FOLDERS, StageContext
+from espalier.run import StageContext
+from espalier.stages import NAMES as STAGE_NAMES
 
 Kind = Literal["stage", "folder", "hub", "api", "predictions"]
 
@@ -35,7 +36,7 @@ class Subject:
 def subject_of(model: ModelConfig, context: StageContext) -> Subject:
     """Where a model of the recipe is: a stage's folder, a folder, a hub name, an API or a file."""
     if model.stage is not None:
-        if model.stage not in STAGE_FOLDERS:
+        if model.stage not in STAGE_NAMES:
             raise InputError(
                 f"'{model.stage}' is no stage that trains a model.",
                 where=f"evaluate.models, the model '{model.name}'",

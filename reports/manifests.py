@@ -11,7 +11,7 @@ from typing import Any
 from espalier.progress import duration
 from espalier.reports.runfiles import read_object
 from espalier.reports.strings import known, pretty, t
-from espalier.run import STAGE_FOLDERS
+from espalier.stages import NAMES as STAGE_NAMES
 
 # A value of such a key is never shown, wherever it comes from; `api_key_env` names a variable.
 _SECRET = re.compile(
@@ -25,7 +25,7 @@ HIDDEN = "(hidden)"
 def read_stages(run: Path) -> list[dict[str, Any]]:
     """The finished stages of the run in their order, with their manifests made readable."""
     found = []
-    for name in STAGE_FOLDERS:
+    for name in STAGE_NAMES:
         if name == "report":
             continue
         manifest = read_object(run / name / "manifest.json")
@@ -38,7 +38,7 @@ def unfinished(run: Path) -> list[str]:
     """Stages that have begun but have no manifest."""
     return [
         name
-        for name in STAGE_FOLDERS
+        for name in STAGE_NAMES
         if name != "report"
         and (run / name).is_dir()
         and any((run / name).iterdir())

@@ -21,6 +21,7 @@ from espalier.engines.base import (
     EngineSpec,
     Request,
     Sampling,
+    in_order,
 )
 from espalier.engines.wire import (
     MAX_STOPS,
@@ -104,14 +105,8 @@ class OpenAIEngine:
 
         Raises StageError naming model, address and the last problem.
         """
-        waiting: dict[int, Completion] = {}
-        following = 0
         with contextlib.closing(self.generate_unordered(requests, sampling)) as answers:
-            for index, completion in answers:
-                waiting[index] = completion
-                while following in waiting:
-                    yield waiting.pop(following)
-                    following += 1
+            yield from in_order(answers)
 
     def generate_unordered(
         self,

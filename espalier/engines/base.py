@@ -6,7 +6,7 @@ this; no caller asks which one it holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -71,6 +71,17 @@ class Completion:
     usage: Usage = field(default_factory=Usage)
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
+
+
+def in_order(answers: Iterable[tuple[int, Completion]]) -> Iterator[Completion]:
+    """Completions by their request's number, from (number, completion) as they arrive."""
+    waiting: dict[int, Completion] = {}
+    following = 0
+    for index, completion in answers:
+        waiting[index] = completion
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
 
 
 @runtime_checkable

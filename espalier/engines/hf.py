@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from espalier.engines.base import Completion, Request, Sampling, Usage
+from espalier.engines.base import Completion, Request, Sampling, Usage, in_order
 from espalier.errors import UsageError, require
 from espalier.files import hash_file
 from espalier.models import DTYPES, check_source, load_model, load_tokenizer
@@ -134,13 +134,7 @@ class TransformersEngine:
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
         """Yield one completion a request, in request order."""
-        waiting: dict[int, Completion] = {}
-        following = 0
-        for index, completion in self.generate_unordered(requests, sampling):
-            waiting[index] = completion
-            while following in waiting:
-                yield waiting.pop(following)
-                following += 1
+        return in_order(self.generate_unordered(requests, sampling))
 
     def generate_unordered(
         self,
