@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import cached_property
 
-from espalier.curate.config import CurateConfig, DedupConfig, FileSource, ProceduralSource
+from espalier.curate.config import CurateConfig, FileSource, ProceduralSource
+from espalier.curate.config_dedup import DedupConfig
 from espalier.curate.decontaminate import HeldOut, decontaminate
 from espalier.curate.dedup import exact_dedup
 from espalier.curate.filters import prompt_rules, rule_step

@@ -10,7 +10,7 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Iterator
 
-from espalier.curate.config import HoldoutConfig
+from espalier.curate.config_holdout import HoldoutConfig
 from espalier.curate.dedup import prompt_key
 from espalier.curate.filters import user_text
 from espalier.curate.pipeline import Step, Tally

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 
-from espalier.curate.config import DedupConfig
+from espalier.curate.config_dedup import DedupConfig
 from espalier.curate.pipeline import Step, Tally
 from espalier.records import Example, Messages
 from espalier.text import normalise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from espalier.curate.config import FilterConfig
+from espalier.curate.config_filters import FilterConfig
 from espalier.curate.pipeline import Step, Tally
 from espalier.records import Example, Messages
 from espalier.refusals import is_refusal

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from espalier.curate.best import best_of, question
-from espalier.curate.config import CurateConfig, PairsConfig
+from espalier.curate.config import CurateConfig
+from espalier.curate.config_preferences import PairsConfig
 from espalier.curate.decontaminate import draw_order
 from espalier.curate.dedup import prompt_key
 from espalier.curate.parts import Parts, Work, read_rows_of, table, writers

@@ -56,6 +56,7 @@ class Tally:
         self.seen = 0
         self.kept = 0
         self.rejected: Counter[str] = Counter()
+        self.changed: Counter[str] = Counter()
         self.samples: dict[str, Reject] = {}
         self._write = write
 
@@ -88,21 +89,33 @@ class Tally:
             self.kept += 1
             yield row
 
+    def change(self, rule: str, count: int = 1) -> None:
+        """Count rows that a rule altered or flagged and that go on."""
+        self.changed[rule] += count
+
     def set_apart(self, rule: str) -> None:
         """Count a row that leaves the stream for another file (held-out rows), not a reject."""
         self.rejected[rule] += 1
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        row: dict[str, Any] = {
             "step": self.name,
             "stream": self.stream,
             "in": self.seen,
             "out": self.kept,
             "rejected": dict(sorted(self.rejected.items())),
         }
+        if self.changed:
+            row["changed"] = dict(sorted(self.changed.items()))
+        return row
 
 
 Step = Callable[[Iterable[Example], Tally], Iterator[Example]]
+# Rows that can be read more than once (from a file); each call starts at the first row.
+Rows = Callable[[], Iterable[Example]]
+# A step that has to see all rows before it can let the first one go: it reads them again instead
+# of holding them.
+Barrier = Callable[[Rows, Tally], Iterator[Example]]
 
 
 class Ledger:
@@ -131,6 +144,18 @@ class Ledger:
             tally = self.tally(name)
             stream = _count_out(step(_count_in(stream, tally), tally), tally)
         return stream
+
+    def behind(self, rows: Rows, name: str, barrier: Barrier) -> Iterator[Example]:
+        """Rows after a barrier, which counts its rejects in a funnel row of its own."""
+        tally = self.tally(name)
+        first = True
+
+        def counted() -> Iterable[Example]:
+            nonlocal first
+            again, first = not first, False
+            return rows() if again else _count_in(rows(), tally)
+
+        return _count_out(barrier(counted, tally), tally)
 
     def require_rows(self, what: str) -> None:
         """Raise StageError when a step took every row, with its rules, an example and a hint.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from espalier.curate.best import Ranked, best_of, question, rubric_score
-from espalier.curate.config import PreferencesConfig
+from espalier.curate.config_preferences import PreferencesConfig
 from espalier.curate.corruptions import Setting, corrupt
 from espalier.curate.decontaminate import draw_order
 from espalier.curate.dedup import prompt_key

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from espalier.curate.config import Language
+from espalier.curate.options import Language
 
 # The prompt texts: files, so a stage that uses them counts them among its inputs.
 PROMPTS = Path(__file__).parent / "prompts"

@@ -17,8 +17,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from espalier.curate.config import Language, SelfInstructConfig
+from espalier.curate.config_instruct import SelfInstructConfig
 from espalier.curate.novelty import InstructionPool
+from espalier.curate.options import Language
 from espalier.curate.pipeline import Ledger
 from espalier.curate.prompting import (
     instance_prompt,

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espalier.curate.config import BadRow, FileSource, ProceduralSource
+from espalier.curate.config import FileSource, ProceduralSource
 from espalier.curate.decontaminate import draw_order
+from espalier.curate.options import BadRow
 from espalier.curate.pipeline import Tally, clip
 from espalier.errors import UsageError
 from espalier.formats.detect import Detection, detect

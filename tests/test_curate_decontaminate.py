@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from espalier.curate.config import HoldoutConfig
+from espalier.curate.config_holdout import HoldoutConfig
 from espalier.curate.decontaminate import HeldOut, decontaminate, draw_held_out
 from espalier.curate.filters import user_text
 from espalier.curate.pipeline import Ledger

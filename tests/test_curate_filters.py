@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from espalier.curate.config import FilterConfig
+from espalier.curate.config_filters import FilterConfig
 from espalier.curate.filters import answer_rules, prompt_rules, rule_step
 from espalier.curate.pipeline import Ledger
 from espalier.records import Example, Message

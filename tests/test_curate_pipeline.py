@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from espalier.curate.config import DedupConfig
+from espalier.curate.config_dedup import DedupConfig
 from espalier.curate.dedup import exact_dedup
 from espalier.curate.filters import rule_step
 from espalier.curate.pipeline import Ledger, Tally

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from espalier.curate.best import best_of, question
-from espalier.curate.config import DEFAULT_KINDS, FilterConfig, PreferencesConfig
+from espalier.curate.config_filters import FilterConfig
+from espalier.curate.config_preferences import DEFAULT_KINDS, PreferencesConfig
 from espalier.curate.corruptions import CORRUPTIONS, Setting, corrupt
 from espalier.curate.filters import answer_rules, prompt_rules
 from espalier.curate.pipeline import Ledger

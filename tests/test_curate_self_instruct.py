@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from espalier.curate.config import SelfInstructConfig
+from espalier.curate.config_instruct import SelfInstructConfig
 from espalier.curate.pipeline import Ledger
 from espalier.curate.self_instruct import (
     InstructionRules,

@@ -13,10 +13,11 @@ from espalier.engines.base import (
     Usage,
 )
 from espalier.errors import UsageError
+from espalier.offline.answering import Reply
 from espalier.offline.hashing import Draws
 from espalier.offline.judge import judge, read_judging
 from espalier.offline.style import read_options
-from espalier.offline.teacher import Reply, answer
+from espalier.offline.teacher import answer
 
 _ASCII_PER_TOKEN = 4
 
