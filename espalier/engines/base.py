@@ -109,10 +109,11 @@ class EngineSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    engine: Literal["offline", "transformers", "openai"] = Field(
+    engine: Literal["offline", "transformers", "openai", "vllm", "vllm-server"] = Field(
         "offline",
         description="offline (embedded, synthetic), transformers (a local model), "
-        "openai (any OpenAI-compatible API).",
+        "openai (any OpenAI-compatible API), vllm (a local model, in this process), vllm-server "
+        "(a local model, served by vLLM in a process of its own).",
     )
     model: str = Field("espalier-offline", description="Model name, hub name or folder.")
     base_url: str | None = Field(None, description="API address, e.g. http://localhost:8000/v1.")
