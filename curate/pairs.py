@@ -20,7 +20,7 @@ from espalier.curate.config import CurateConfig
 from espalier.curate.config_preferences import PairsConfig
 from espalier.curate.decontaminate import draw_order
 from espalier.curate.dedup import prompt_key
-from espalier.curate.parts import Parts, Work, read_rows_of, table, writers
+from espalier.curate.parts import REJECTS, Parts, Work, read_rows_of, table, writers
 from espalier.curate.pipeline import Tally
 from espalier.curate.preferences import pair_meta
 from espalier.curate.respond import batches, sample_answers
@@ -73,7 +73,7 @@ def run(context: StageContext) -> Mapping[str, Any]:
     counts: dict[str, Any] = {}
     for done in parts.done.values():
         counts.update(done.counts)
-    parts.join_rejects(context.folder / "rejects.jsonl")
+    parts.join(REJECTS, context.folder / "rejects.jsonl")
     atomic_write_json(context.folder / "funnel.json", parts.funnel)
     say(table(parts.funnel))
     for note in parts.notes:

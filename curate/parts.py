@@ -19,6 +19,29 @@ from espalier.files import atomic_path, atomic_write_json, read_json
 from espalier.records import Example, dump_line
 
 MARKERS = ".steps"
+REJECTS = "rejects"
+
+
+class Sides:
+    """What a part writes beside its outputs: rejects, clusters, …; a JSONL file each."""
+
+    def __init__(self, folder: Path, part: str, stack: ExitStack) -> None:
+        self._folder = folder
+        self._part = part
+        self._stack = stack
+        self._open: dict[str, IO[str]] = {}
+
+    def file(self, name: str) -> IO[str]:
+        """The file for one kind of line, opened when first asked for."""
+        if name not in self._open:
+            path = self._stack.enter_context(atomic_path(side_path(self._folder, self._part, name)))
+            self._open[name] = self._stack.enter_context(path.open("w", encoding="utf-8"))
+        return self._open[name]
+
+
+def side_path(folder: Path, part: str, name: str) -> Path:
+    """Where a part keeps its lines of one kind."""
+    return folder / MARKERS / f"{part}.{name}.jsonl"
 
 
 @dataclass(slots=True)
@@ -26,16 +49,25 @@ class Work:
     """What the function of a part is given: where to write, count and note."""
 
     folder: Path
-    rejects: IO[str]
+    sides: Sides
     ledgers: list[Ledger] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def ledger(self, stream: str) -> Ledger:
         """The funnel of one stream of rows."""
-        ledger = Ledger(stream, self.rejects)
+        ledger = Ledger(stream, self.sides.file(REJECTS))
         self.ledgers.append(ledger)
         return ledger
+
+    def writer(self, side: str) -> Callable[[dict[str, Any]], None]:
+        """Writes lines of one kind (clusters, contamination) that `Parts.join` puts together."""
+        file = self.sides.file(side)
+
+        def write(value: dict[str, Any]) -> None:
+            file.write(dump_line(value) + "\n")
+
+        return write
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +97,10 @@ class Parts:
         done = self._finished(marker, outputs)
         if done is None:
             marker.unlink(missing_ok=True)
-            with atomic_path(self._rejects(name)) as path, path.open("w", encoding="utf-8") as file:
-                state = Work(self.folder, file)
+            for old in marker.parent.glob(f"{name}.*.jsonl"):
+                old.unlink()
+            with ExitStack() as stack:
+                state = Work(self.folder, Sides(self.folder, name, stack))
                 work(state)
             done = Done(
                 [tally.to_json() for ledger in state.ledgers for tally in ledger.tallies],
@@ -96,19 +130,22 @@ class Parts:
                 return None
         return Done(value["funnel"], value["counts"], value["notes"])
 
-    def _rejects(self, name: str) -> Path:
-        return self.folder / MARKERS / f"{name}.rejects.jsonl"
-
-    def join_rejects(self, path: Path) -> int:
-        """Write the rejects of all parts into one file; returns how many there are."""
+    def join(self, side: str, path: Path) -> int:
+        """Write all parts' lines of one kind into one file; returns how many there are."""
         count = 0
         with atomic_path(path) as temporary, temporary.open("wb") as out:
             for name in self.done:
-                with self._rejects(name).open("rb") as handle:
-                    for line in handle:
-                        out.write(line)
-                        count += 1
+                part = side_path(self.folder, name, side)
+                if part.is_file():
+                    with part.open("rb") as handle:
+                        for line in handle:
+                            out.write(line)
+                            count += 1
         return count
+
+    def has(self, side: str) -> bool:
+        """Whether any part wrote lines of this kind."""
+        return any(side_path(self.folder, name, side).is_file() for name in self.done)
 
     @property
     def funnel(self) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from espalier.curate.curation import EVAL, HELD_PROMPTS, AnySource, Curation
 from espalier.curate.decontaminate import draw_held_out
 from espalier.curate.dedup import exact_dedup
 from espalier.curate.filters import answer_rules, prompt_rules, rule_step
-from espalier.curate.parts import Parts, Work, read_rows_of, table, writers
+from espalier.curate.parts import REJECTS, Parts, Work, read_rows_of, table, writers
 from espalier.curate.pipeline import Ledger, Step, Tally
 from espalier.curate.preference_files import write_preferences
 from espalier.curate.prompting import PROMPTS
@@ -242,7 +242,7 @@ def _finish(curation: Curation, parts: Parts) -> Mapping[str, Any]:
     counts: dict[str, Any] = {}
     for done in parts.done.values():
         counts.update(done.counts)
-    counts["rejects"] = parts.join_rejects(curation.folder / "rejects.jsonl")
+    counts["rejects"] = parts.join(REJECTS, curation.folder / "rejects.jsonl")
     atomic_write_json(curation.folder / "funnel.json", parts.funnel)
     write_card(curation, parts)
     say(table(parts.funnel))

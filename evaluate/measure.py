@@ -28,13 +28,14 @@ from espalier.evaluate.perplexity import (
 )
 from espalier.evaluate.predictions import row_error
 from espalier.evaluate.prompts import context_length, load_template, with_shots
-from espalier.evaluate.rewards import RewardModel, RewardScorer
+from espalier.evaluate.rewards import RewardModel, open_scorer
 from espalier.evaluate.significance import Column
 from espalier.evaluate.subjects import Subject
 from espalier.files import atomic_write_json, hash_path, read_json
 from espalier.formats.files import BadRow, read_rows
 from espalier.progress import Progress
 from espalier.records import Message, Messages, content_id
+from espalier.rewarding import RewardScorer
 
 _CODE = ("espalier.scoring", "espalier.encoding", "espalier.templates")
 
@@ -253,7 +254,7 @@ def rewards(
             name = _fingerprint("reward", weights, options.dtype, _texts(prompts), *given)
             path = folder / STORE / f"reward-{name}.json"
             if not path.is_file():
-                scorer = scorer or RewardScorer(
+                scorer = scorer or open_scorer(
                     found, dtype=options.dtype, token_budget=options.token_budget
                 )
                 metas = [evalset.rows[index].meta for index in rows]

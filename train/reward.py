@@ -26,6 +26,7 @@ from espalier.files import atomic_write_json
 from espalier.models import fit_to_tokenizer, load_model, load_tokenizer, save_model
 from espalier.progress import say
 from espalier.records import Message, PreferencePair, messages_id
+from espalier.rewarding import NORMALISATION
 from espalier.run import StageContext
 from espalier.scoring import pad_right, reward_scores, sequence_scores
 from espalier.templates import Template, template_of
@@ -37,7 +38,6 @@ from espalier.train.sources import data_files, model_source, stage_seed
 if TYPE_CHECKING:
     from torch import Tensor
 
-NORMALISATION = "reward.json"
 ACCURACY = "accuracy.json"
 # Two models that share their seed would share their mistakes.
 EVALUATION_SEED_STEP = 1000

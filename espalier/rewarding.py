@@ -1,0 +1,100 @@
+"""A loaded reward model that scores answers to conversations, in its own template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from espalier.errors import InputError
+from espalier.files import read_json
+from espalier.records import Message, Messages
+
+NORMALISATION = "reward.json"
+
+
+def check_reward_folder(folder: Path, name: str, where: str) -> None:
+    """Raise InputError when the folder holds no reward model; `where` is the option's name."""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise InputError(
+            f"There is no reward model '{name}'.",
+            where=str(folder),
+            expected="a folder with a sequence-classification model of one output",
+            hint=f"run the stage that trains it (espalier train reward), or correct `{where}`",
+        )
+    value = read_json(config)
+    kinds = value.get("architectures") or [] if isinstance(value, dict) else []
+    if kinds and not any("SequenceClassification" in str(kind) for kind in kinds):
+        raise InputError(
+            f"The model '{name}' is no reward model: its type is {kinds[0]}.",
+            where=str(config),
+            expected="a sequence-classification model of one output",
+        )
+
+
+def normalisation(folder: Path) -> tuple[float, float, bool]:
+    """Mean and deviation of the scores of reference answers, and whether they are known."""
+    path = folder / NORMALISATION
+    if not path.is_file():
+        return 0.0, 1.0, False
+    value = read_json(path)
+    try:
+        mean = float(value["mean"])
+        deviation = float(value["deviation"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            "The normalisation of a reward model can't be read.",
+            where=str(path),
+            expected='numbers "mean" and "deviation"',
+        ) from error
+    return mean, deviation if deviation > 0 else 1.0, True
+
+
+class RewardScorer:
+    """A loaded reward model."""
+
+    def __init__(
+        self, folder: Path, *, mean: float, deviation: float, dtype: str, token_budget: int
+    ) -> None:
+        from espalier.models import load_model, load_tokenizer
+        from espalier.templates import template_of
+
+        self.mean = mean
+        self.deviation = deviation
+        self.token_budget = token_budget
+        self.tokenizer = load_tokenizer(folder)
+        self.template = template_of(folder, tokenizer=self.tokenizer)
+        self.model: Any = load_model(folder, kind="reward", dtype=dtype)
+        self.limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
+    def score(
+        self,
+        prompts: Sequence[Messages],
+        answers: Sequence[str],
+        metas: Sequence[Mapping[str, Any]],
+    ) -> list[float]:
+        """One score an answer, in deviations from the mean of reference answers if known.
+
+        What is longer than the model's context loses the oldest tokens of its prompt.
+        """
+        from espalier.encoding import encode_example, through_answer, truncate_prompt
+        from espalier.scoring import reward_scores
+
+        encoded = [
+            through_answer(
+                encode_example(
+                    self.tokenizer, self.template, (*turns, Message("assistant", answer)), meta
+                )
+            )
+            for turns, answer, meta in zip(prompts, answers, metas, strict=True)
+        ]
+        if self.limit:
+            encoded = [truncate_prompt(item, self.limit) for item in encoded]
+        raw = reward_scores(
+            self.model,
+            self.tokenizer,
+            [item.ids for item in encoded],
+            token_budget=self.token_budget,
+        )
+        return [(score - self.mean) / self.deviation for score in raw]
