@@ -10,13 +10,13 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Iterator
 
+from espalier.contamination import NearTexts
 from espalier.curate.config_holdout import HoldoutConfig
 from espalier.curate.dedup import prompt_key
 from espalier.curate.filters import user_text
 from espalier.curate.pipeline import Step, Tally
-from espalier.near import JaccardIndex
 from espalier.records import Example, Messages
-from espalier.text import normalise, shingles
+from espalier.text import normalise
 
 
 def draw_order(key: bytes, seed: str) -> bytes:
@@ -56,7 +56,7 @@ class HeldOut:
         self.ids: set[str] = set()
         self._ngram = config.ngram
         self._equal: dict[str, str] = {}
-        self._near = JaccardIndex(config.near_threshold)
+        self._near = NearTexts(config.near_threshold, config.ngram)
 
     def __len__(self) -> int:
         return len(self._near)
@@ -66,7 +66,7 @@ class HeldOut:
         text = user_text(row.prompt_messages)
         self.ids.add(row.id)
         self._equal.setdefault(normalise(text), row.id)
-        self._near.add(row.id, shingles(text, self._ngram))
+        self._near.add(row.id, text)
 
     def verdict(self, prompt: Messages) -> tuple[str, str] | None:
         """(rule, evidence) when the prompt is a held-out one or near one, else None."""
@@ -74,7 +74,7 @@ class HeldOut:
         key = normalise(text)
         if key and key in self._equal:
             return "same_prompt_held_out", f"the prompt of held-out row {self._equal[key]}"
-        matches = self._near.matches(shingles(text, self._ngram))
+        matches = self._near.matches(text)
         if matches:
             identity, similarity = matches[0]
             return "near_held_out", (

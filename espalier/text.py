@@ -52,6 +52,50 @@ def tokens(text: str) -> list[str]:
     return (pattern if special.search(folded) else _WORD).findall(folded)
 
 
+def token_spans(text: str) -> list[tuple[str, int, int]]:
+    """The words of `tokens` with their place: (word, start, end) in characters of `text`.
+
+    Where folding joins characters that lie apart (Hangul letters, say) the place is the run of
+    characters between spaces that holds the word.
+    """
+    if text.isascii():
+        return [(m.group(), m.start(), m.end()) for m in _ASCII_TOKEN.finditer(text.lower())]
+    folded, origin = _fold_with_origin(text)
+    special, pattern = _patterns()
+    found = (pattern if special.search(folded) else _WORD).finditer(folded)
+    return [(m.group(), origin[m.start()][0], origin[m.end() - 1][1]) for m in found]
+
+
+def _fold_with_origin(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """The folded text, and for each of its characters the part of `text` it came from."""
+    parts: list[str] = []
+    origin: list[tuple[int, int]] = []
+    for chunk in re.finditer(r"\s+|\S+", text):
+        whole = unicodedata.normalize("NFKC", chunk.group()).lower()
+        clusters = [
+            (unicodedata.normalize("NFKC", m.group()).lower(), m.start(), m.end())
+            for m in _clusters().finditer(text, chunk.start(), chunk.end())
+        ]
+        if "".join(folded for folded, _, _ in clusters) != whole:
+            clusters = [(whole, chunk.start(), chunk.end())]
+        for folded, start, end in clusters:
+            parts.append(folded)
+            origin += [(start, end)] * len(folded)
+    return "".join(parts), origin
+
+
+@cache
+def _clusters() -> re.Pattern[str]:
+    """A character with the marks that follow it (half-width kana have marks of their own)."""
+    marks = "".join(
+        rf"\U{first:08x}-\U{last:08x}"
+        for first, last in _ranges(
+            [code for code in range(0x300, 0x20000) if unicodedata.category(chr(code))[0] == "M"]
+        )
+    )
+    return re.compile(rf".[{marks}\uff9e\uff9f]*", re.DOTALL)
+
+
 @cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """What makes runs of letters and digits the wrong words, and the right words then.

@@ -1,0 +1,264 @@
+"""Which runs of words does a text share with evaluation texts? An exact n-gram index.
+
+The rule of Brown et al. 2020 ("Language Models are Few-Shot Learners", appendix C): a text is
+contaminated where it shares 13 words in a row with an evaluation text, case and punctuation
+aside. Words are those of `espalier.text.tokens`, so 13 characters of Chinese. Shorter
+evaluation texts count when they occur whole and have at least 8 words (the least length there).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from espalier.errors import StageError
+from espalier.near import JaccardIndex
+from espalier.text import shingles, token_spans, tokens
+
+# A run of words is looked for where one of its pieces of this many words is known.
+_ANCHOR = 5
+# Rows remembered for one n-gram; more of them would say nothing new.
+_POSTINGS = 100
+_UNKNOWN = "\0"
+_FIRST_CODE = 1
+_LAST_CODE = 0x10FFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a text that evaluation texts share, as long as can be.
+
+    `start` and `end` are character offsets in the text, `tokens` the words between them. `key` is
+    the evaluation row that shares most words in a row (`longest` of them), and `share` says how
+    much of that evaluation text those are, in 0..1. `keys` are all rows that share n words or
+    more (or occur whole), at most 100 an n-gram, `key` first.
+    """
+
+    start: int
+    end: int
+    tokens: int
+    key: str
+    longest: int
+    share: float
+    keys: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Run:
+    """Tokens start..stop of a text, and the longest run in one evaluation text."""
+
+    start: int
+    stop: int
+    entries: dict[int, int]  # of each evaluation text: its longest run here
+
+
+class _Vocabulary:
+    """One character for each word of the evaluation texts."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, str] = {}
+
+    def learn(self, words: Sequence[str]) -> str:
+        """The words as a string, new ones taken in."""
+        codes = self._codes
+        for word in words:
+            if word not in codes:
+                if len(codes) + _FIRST_CODE > _LAST_CODE:
+                    raise StageError(
+                        "The evaluation files have too many distinct words to compare with.",
+                        expected=f"at most {_LAST_CODE - _FIRST_CODE + 1:,}",
+                        hint="give fewer evaluation files",
+                    )
+                codes[word] = chr(len(codes) + _FIRST_CODE)
+        return "".join([codes[word] for word in words])
+
+    def encode(self, words: Sequence[str]) -> str:
+        """The words as a string, unknown ones as NUL."""
+        known = self._codes.get
+        return "".join([known(word, _UNKNOWN) for word in words])
+
+
+class NearTexts:
+    """Texts, searched for all whose word n-grams have Jaccard ≥ threshold with a given one.
+
+    What `JaccardIndex` finds on `shingles`; but a text of which too few n-grams are known is let
+    go before they are hashed, and that is nearly every one.
+    """
+
+    def __init__(self, threshold: float = 0.7, n: int = 5) -> None:
+        self._index = JaccardIndex(threshold)
+        self._threshold = threshold
+        self._n = n
+        self._vocabulary = _Vocabulary()
+        self._grams: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def add(self, key: str, text: str) -> None:
+        """Put a text under a key; one without words is never near anything."""
+        self._index.add(key, shingles(text, self._n))
+        self._grams |= self._pieces(self._vocabulary.learn(tokens(text)))
+
+    def matches(self, text: str) -> list[tuple[str, float]]:
+        """(key, Jaccard) of every text at or above the threshold, best first, then oldest."""
+        if not self._grams:
+            return []
+        grams = self._pieces(self._vocabulary.encode(tokens(text)))
+        # Common ≥ t·union ≥ t·mine; n-grams that differ in unknown words alone count as one here,
+        # which can only let more through.
+        if len(grams & self._grams) < self._threshold * len(grams) - 1e-9:
+            return []
+        return self._index.matches(shingles(text, self._n))
+
+    def _pieces(self, codes: str) -> set[str]:
+        n = self._n
+        return {codes[start : start + n] for start in range(max(1, len(codes) - n + 1))}
+
+
+class NgramIndex:
+    """Evaluation texts, searched for what another text shares with them.
+
+    Each known word is one character of a string, so that an n-gram is a slice of it. A shared run
+    of k words holds a whole anchor (5 words) at one of any k − 4 places in a row; so only every
+    (k − 4)th place of a text is looked up, k being the shortest run that counts. Memory grows with
+    the evaluation texts alone.
+    """
+
+    def __init__(self, n: int = 13, shortest: int = 8, max_rows: int | None = None) -> None:
+        """`n`: words of an n-gram; `shortest`: words of an evaluation text that still counts;
+        `max_rows`: n-grams of more evaluation rows than this are boilerplate and are ignored."""
+        if n < 1 or shortest < 1:
+            raise ValueError(f"n is {n} and shortest is {shortest}, expected 1 or more")
+        self.n = n
+        self.shortest = min(shortest, n)
+        self.max_rows = max_rows
+        self._anchor = min(_ANCHOR, self.shortest)
+        self._stride = self.shortest - self._anchor + 1
+        self._vocabulary = _Vocabulary()
+        self._anchors: set[str] = set()
+        # An n-gram (or a short text): the evaluation texts and places that hold it.
+        self._postings: dict[str, list[tuple[int, int]]] = {}
+        self._lengths: list[int] = [n]
+        self._keys: list[str] = []
+        self._sizes: list[int] = []
+        self._rows: set[str] = set()
+        self._limit = _POSTINGS if max_rows is None else max(_POSTINGS, max_rows + 1)
+
+    def __len__(self) -> int:
+        """How many evaluation rows are in the index."""
+        return len(self._rows)
+
+    def add(self, key: str, text: str) -> None:
+        """Put a text of the evaluation row `key` into the index (a row may have several).
+
+        A text of fewer than `shortest` words is never found. Raises StageError when the
+        evaluation texts have more than 1,114,111 distinct words.
+        """
+        self._rows.add(key)
+        codes = self._vocabulary.learn(tokens(text))
+        size = len(codes)
+        if size < self.shortest:
+            return
+        entry = len(self._keys)
+        self._keys.append(key)
+        self._sizes.append(size)
+        length = min(self.n, size)
+        if length not in self._lengths:
+            self._lengths = sorted([*self._lengths, length])
+        for start in range(size - length + 1):
+            self._post(codes[start : start + length], entry, start)
+        step = self._anchor
+        self._anchors.update(codes[start : start + step] for start in range(size - step + 1))
+
+    def spans(self, text: str) -> list[Span]:
+        """All that a text shares with the index: maximal, apart, in order."""
+        words = tokens(text)
+        if len(words) < self.shortest:
+            return []
+        runs = self._runs(self._vocabulary.encode(words))
+        return self._spans(text, runs) if runs else []
+
+    def _post(self, gram: str, entry: int, start: int) -> None:
+        postings = self._postings.setdefault(gram, [])
+        same_row = bool(postings) and self._keys[postings[-1][0]] == self._keys[entry]
+        if not same_row and len(postings) < self._limit:
+            postings.append((entry, start))
+
+    def _runs(self, codes: str) -> list[_Run]:
+        """Merged runs of tokens, from the stretches of known words."""
+        runs: list[_Run] = []
+        at = 0
+        for part in codes.split(_UNKNOWN):
+            if len(part) >= self.shortest:
+                for run in self._runs_of(part):
+                    run.start += at
+                    run.stop += at
+                    runs.append(run)
+            at += len(part) + 1
+        return runs
+
+    def _runs_of(self, part: str) -> list[_Run]:
+        anchors, step = self._anchors, self._anchor
+        places = range(0, len(part) - step + 1, self._stride)
+        hits = [place for place in places if part[place : place + step] in anchors]
+        if not hits:
+            return []
+        runs: list[_Run] = []
+        active: dict[tuple[int, int], int] = {}  # evaluation text, diagonal: where its run began
+        before = -1
+        for start in _near(hits, self.n, len(part)):
+            found = self._at(part, start)
+            if start != before + 1:
+                active = {}
+            before, going = start, {}
+            for entry, place, length in found:
+                diagonal = (entry, place - start)
+                began = going[diagonal] = active.get(diagonal, start)
+                stop = start + length
+                if runs and start < runs[-1].stop:
+                    runs[-1].stop = max(runs[-1].stop, stop)
+                else:
+                    runs.append(_Run(start, stop, {}))
+                entries = runs[-1].entries
+                entries[entry] = max(entries.get(entry, 0), stop - began)
+            active = going
+        return runs
+
+    def _at(self, part: str, start: int) -> list[tuple[int, int, int]]:
+        """(evaluation text, its place, length) of the n-grams and short texts that begin here."""
+        found = []
+        for length in self._lengths:
+            if start + length > len(part):
+                break
+            postings = self._postings.get(part[start : start + length])
+            if postings and (self.max_rows is None or len(postings) <= self.max_rows):
+                found += [(entry, place, length) for entry, place in postings]
+        return found
+
+    def _spans(self, text: str, runs: Sequence[_Run]) -> list[Span]:
+        places = token_spans(text)
+        spans = []
+        for run in runs:
+            # The longest run first; of equal ones the text that came first.
+            ranked = sorted(run.entries, key=lambda entry: (-run.entries[entry], entry))
+            best = ranked[0]
+            keys = tuple(dict.fromkeys(self._keys[entry] for entry in ranked))
+            start, end = places[run.start][1], places[run.stop - 1][2]
+            longest = run.entries[best]
+            share = longest / self._sizes[best]
+            spans.append(
+                Span(start, end, run.stop - run.start, self._keys[best], longest, share, keys)
+            )
+        return spans
+
+
+def _near(hits: Sequence[int], n: int, size: int) -> list[int]:
+    """The places from which an n-gram could reach over one of the anchors found, in order."""
+    places: list[int] = []
+    done = 0
+    for hit in hits:
+        first = max(done, hit - n + 1)
+        places.extend(range(first, min(hit + 1, size)))
+        done = max(done, hit + 1)
+    return places
