@@ -11,7 +11,7 @@ from espalier.curate.config_filters import FilterConfig
 from espalier.curate.config_holdout import HoldoutConfig
 from espalier.curate.config_instruct import SelfInstructConfig
 from espalier.curate.config_preferences import PairsConfig, PreferencesConfig
-from espalier.curate.options import BadRow, Language, Options
+from espalier.curate.options import BadRow, Language, Options, SafetyKind
 
 
 class FileSource(Options):
@@ -52,13 +52,38 @@ class ProceduralSource(Options):
     )
 
 
+class SafetySource(Options):
+    """The built-in safety set: requests to decline, and harmless ones that sound alike."""
+
+    kind: Literal["safety"] = Field(description="`safety`: the built-in safety set.")
+    languages: list[Language] = Field(["en", "zh"], min_length=1, description="Languages.")
+    include: list[SafetyKind] = Field(
+        ["harmful", "borderline"],
+        min_length=1,
+        description="harmful: requests with a kind refusal; borderline: harmless ones with a "
+        "helpful answer.",
+    )
+    name: str = Field("safety", description="Name in meta.source.")
+    use: Literal["sft", "preferences", "prompts"] = Field(
+        "sft", description="What the rows are for (see a file source)."
+    )
+    answer: bool = Field(
+        False, description="Let the teacher answer the prompts instead of the written answers."
+    )
+
+
+_TAGS = {"procedural": "ProceduralSource", "safety": "SafetySource"}
+
+
 def _source_tag(value: Any) -> str:
     kind = value.get("kind", "file") if isinstance(value, dict) else getattr(value, "kind", "file")
-    return "ProceduralSource" if kind == "procedural" else "FileSource"
+    return _TAGS.get(kind, "FileSource")
 
 
 Source = Annotated[
-    Annotated[FileSource, Tag("FileSource")] | Annotated[ProceduralSource, Tag("ProceduralSource")],
+    Annotated[FileSource, Tag("FileSource")]
+    | Annotated[ProceduralSource, Tag("ProceduralSource")]
+    | Annotated[SafetySource, Tag("SafetySource")],
     Discriminator(_source_tag),
 ]
 

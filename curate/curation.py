@@ -6,14 +6,27 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import cached_property
 
-from espalier.curate.config import CurateConfig, FileSource, ProceduralSource
+from espalier.curate.config import (
+    CurateConfig,
+    FileSource,
+    ProceduralSource,
+    SafetySource,
+    Source,
+)
 from espalier.curate.config_dedup import DedupConfig
 from espalier.curate.decontaminate import HeldOut, decontaminate
 from espalier.curate.dedup import exact_dedup
 from espalier.curate.filters import prompt_rules, rule_step
 from espalier.curate.parts import MARKERS, read_rows_of
 from espalier.curate.pipeline import Ledger, Step, Tally
-from espalier.curate.sources import Drawing, OpenFile, located, open_file, prompts_to_answer
+from espalier.curate.sources import (
+    Drawing,
+    OpenFile,
+    OpenSafety,
+    located,
+    open_file,
+    prompts_to_answer,
+)
 from espalier.engines import open_engine
 from espalier.engines.base import Engine
 from espalier.errors import UsageError
@@ -23,7 +36,7 @@ from espalier.run import StageContext
 
 EVAL = "eval.jsonl"
 HELD_PROMPTS = f"{MARKERS}/held_prompts.jsonl"
-AnySource = OpenFile | ProceduralSource
+AnySource = OpenFile | OpenSafety | ProceduralSource
 
 
 class Curation:
@@ -34,13 +47,14 @@ class Curation:
         self.config: CurateConfig = context.options
         self.seed = context.shared.seed
         self.folder = context.folder
-        self.all_sources: list[AnySource] = [
-            open_file(source, located(source.path, context.path), self.config.on_bad_row)
-            if isinstance(source, FileSource)
-            else source
-            for source in self.config.sources
-        ]
+        self.all_sources: list[AnySource] = [self._opened(s) for s in self.config.sources]
         self._check_names()
+
+    def _opened(self, source: Source) -> AnySource:
+        if isinstance(source, FileSource):
+            path = located(source.path, self.context.path)
+            return open_file(source, path, self.config.on_bad_row)
+        return OpenSafety(source) if isinstance(source, SafetySource) else source
 
     def _check_names(self) -> None:
         names = [source.name for source in self.all_sources]

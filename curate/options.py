@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 Language = Literal["en", "zh"]
 BadRow = Literal["stop", "quarantine"]
+SafetyKind = Literal["harmful", "borderline"]
 
 
 class Options(BaseModel):

@@ -11,7 +11,7 @@ import numpy as np
 
 from espalier.curate.config_select import SelectionConfig
 from espalier.curate.filters import user_text
-from espalier.curate.groups import task_group
+from espalier.curate.groups import group_of
 from espalier.curate.pipeline import Barrier, Rows, Tally
 from espalier.curate.quality import number_of
 from espalier.curate.semantic import Embedder
@@ -73,7 +73,7 @@ def cell_of(row: Example, config: SelectionConfig) -> tuple[str, ...]:
     """The values that the selection keeps in balance."""
     found = {
         "language": lambda: row.meta.get("language") or language(row.prompt),
-        "group": lambda: task_group(row.prompt, row.meta),
+        "group": lambda: group_of(row),
         "source": lambda: row.meta.get("source") or "",
     }
     return tuple(str(found[name]()) for name in config.balance)

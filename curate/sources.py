@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espalier.curate.config import FileSource, ProceduralSource
+from espalier.curate.config import FileSource, ProceduralSource, SafetySource
 from espalier.curate.decontaminate import draw_order
 from espalier.curate.options import BadRow
 from espalier.curate.pipeline import Tally, clip
+from espalier.curate.safety import safety_rows
 from espalier.errors import UsageError
 from espalier.formats.detect import Detection, detect
 from espalier.formats.files import container_of
@@ -102,6 +103,31 @@ class OpenFile:
         if row.response is None and self.source.answer:
             meta["to_answer"] = True
         return Example(row.id, messages, meta)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSafety:
+    """The built-in safety set as a source."""
+
+    source: SafetySource
+    holds_pairs = False
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def use(self) -> str:
+        return self.source.use
+
+    def examples(self, tally: Tally, seed: str) -> Iterator[Example]:
+        """Its rows; without their answers where the teacher is to answer."""
+        del seed
+        rows = safety_rows(self.source.languages, self.source.include, self.source.name)
+        for row in tally.all(rows):
+            if self.source.answer:
+                row = Example.make(row.prompt_messages, {**row.meta, "to_answer": True})
+            yield row
 
 
 def located(text: str, resolve: Callable[[str], Path]) -> Path | str:

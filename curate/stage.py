@@ -172,7 +172,7 @@ def train(curation: Curation, work: Work) -> None:
 
 def _teacher_needed(curation: Curation) -> bool:
     return any(
-        not isinstance(source, OpenFile) or source.source.answer
+        isinstance(source, ProceduralSource) or source.source.answer
         for source in curation.sources("sft")
     )
 
@@ -180,7 +180,7 @@ def _teacher_needed(curation: Curation) -> bool:
 def _training_rows(curation: Curation, tally: Tally) -> Iterator[Example]:
     shares = curation.held_out_shares()
     for place, source in enumerate(curation.sources("sft")):
-        if isinstance(source, OpenFile):
+        if not isinstance(source, ProceduralSource):
             yield from source.examples(tally, str(curation.seed))
         else:
             drawn = curation.draw_training(source)[sum(shares.get(place, (0, 0))) :]
