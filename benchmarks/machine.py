@@ -33,7 +33,7 @@ def interleaved(runs: dict[str, Callable[[], object]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def header(title: str) -> list[str]:
+def header(title: str, runs: int = REPEATS) -> list[str]:
     """Head of a results page: title, machine, versions."""
     hardware = provenance.hardware()
     versions = provenance.package_versions()
@@ -43,7 +43,7 @@ def header(title: str) -> list[str]:
         "",
         f"{hardware['cpu']}, {hardware['cores']} cores, {hardware.get('memory_gib', '?')} GiB; "
         + ", ".join(f"{name} {versions[name]}" for name in shown if name in versions)
-        + f". Medians of {REPEATS} interleaved runs.",
+        + (f". Medians of {runs} interleaved runs." if runs > 1 else ". One run."),
         "",
     ]
 
