@@ -19,7 +19,8 @@ from random import Random
 
 from machine import header, write
 
-SYLLABLES = "ba ce di fo gu ha ki lo mu ne pa ri so tu ve wi xa yo ze al en is or um".split()
+LETTERS = "bacedifoguhakilomuneparisotuvewixayozealenisorum"
+SYLLABLES = [LETTERS[at : at + 2] for at in range(0, len(LETTERS), 2)]
 HAN = "天地人你我他大小上下左右山水火木金土日月星云风雨花草树鸟鱼米面茶书画琴棋学问思想时光"
 
 
@@ -42,9 +43,10 @@ def make(path: Path, size: int) -> int:
         while written < size:
             if held and rng.random() < 0.1:
                 row = dict(rng.choice(held))
-                words = row["output"].split(" ")
-                words[rng.randrange(len(words))] = "other"
-                row["output"] = " ".join(words)
+                for field, value in list(row.items()):
+                    words = value.split(" ")
+                    words[rng.randrange(len(words))] = "other"
+                    row[field] = " ".join(words) if len(words) > 1 else value + "好"
             else:
                 chinese = rng.random() < 0.3
                 row = {
