@@ -128,15 +128,16 @@ def read_evaluation(
     """
     texts = EvaluationTexts(config)
     for name in config.against:
-        path = resolve(name)
-        rows: Iterable[Example | PreferencePair]
-        if kind_of(detect(path).format) == "pairs":
-            rows = read_pairs(path)
-        else:
-            rows = read_examples(path, answers="optional")
-        for number, row in enumerate(rows, 1):
+        for number, row in enumerate(_records(resolve(name)), 1):
             texts.add(row, Path(name).name, number)
     return texts
+
+
+def _records(path: Path | str) -> Iterator[Example | PreferencePair]:
+    if kind_of(detect(path).format) == "pairs":
+        yield from read_pairs(path)
+    else:
+        yield from read_examples(path, answers="optional")
 
 
 def contamination_step(

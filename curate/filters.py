@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 
 from espalier.curate.config_filters import FilterConfig
 from espalier.curate.pipeline import Step, Tally
+from espalier.curate.repetition import SHORTEST, repeats
+from espalier.languages import check_languages, could_be, identify
 from espalier.records import Example, Messages
-from espalier.refusals import is_refusal
+from espalier.refusals import disclaimer, is_refusal
 from espalier.text import length, ngrams, normalise, tokens
 
 Rule = Callable[[Example], str | None]
 
 # Tab, newline and carriage return are text; other controls, U+FFFD and lone surrogates are not.
 _BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]")
-_REPETITION_WORDS = 30
 _REPETITION_NGRAM = 4
+# What is left of three bytes of nothing, read as GBK.
+_REPLACED = "锟斤拷"
+_LINK = re.compile(r"(?:https?|ftp)://[^\s<>\"'）】，。]+|\bwww\.[^\s<>\"'）】，。]+")
+_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,500}>|<!--.{0,2000}?-->", re.DOTALL)
+# Punctuation of sentences in either language; everything else that is no letter is a symbol.
+_SENTENCE = frozenset(".,;:!?'\"()-…—–‘’“”，。；：！？、（）《》〈〉「」『』【】·")
 
 
 def rule_step(rules: Iterable[tuple[str, Rule]]) -> Step:
@@ -48,6 +56,31 @@ def prompt_rules(config: FilterConfig) -> list[tuple[str, Rule]]:
         rules.append(("short_prompt", lambda row: _fewer(user_text(row.prompt_messages), low)))
     if high is not None:
         rules.append(("long_prompt", lambda row: _more(user_text(row.prompt_messages), high)))
+    if config.mojibake:
+        rules.append(("mojibake", _mojibake))
+    rules += _turn_rules(config)
+    languages = config.languages
+    if languages is not None and config.language_fields != "answer":
+        check_languages(languages, "curate.filters.languages")
+        rules.append(("language", lambda row: _foreign(_instruction(row), "prompt", languages)))
+    return rules
+
+
+def _turn_rules(config: FilterConfig) -> list[tuple[str, Rule]]:
+    """Lengths of all turns and of the whole dialogue."""
+    rules: list[tuple[str, Rule]] = []
+    low, high, total = config.min_turn_words, config.max_turn_words, config.max_dialogue_words
+    least, most = config.min_dialogue_words, config.max_turns
+    if low is not None:
+        rules.append(("short_turn", lambda row: _any_turn(row, lambda text: _fewer(text, low))))
+    if high is not None:
+        rules.append(("long_turn", lambda row: _any_turn(row, lambda text: _more(text, high))))
+    if least is not None:
+        rules.append(("short_dialogue", lambda row: _fewer(_all_turns(row), least)))
+    if total is not None:
+        rules.append(("long_dialogue", lambda row: _more(_all_turns(row), total)))
+    if most is not None:
+        rules.append(("many_turns", lambda row: _many_turns(row, most)))
     return rules
 
 
@@ -70,6 +103,29 @@ def answer_rules(config: FilterConfig) -> list[tuple[str, Rule]]:
     share = config.repetition
     if share is not None:
         rules.append(("repetition", lambda row: _repetition(row, share)))
+    return [*rules, *_further_answer_rules(config)]
+
+
+def _further_answer_rules(config: FilterConfig) -> list[tuple[str, Rule]]:
+    """The rules on answers that are off by default."""
+    rules: list[tuple[str, Rule]] = []
+    limits, languages = config.repeats, config.languages
+    symbols, links, html = config.max_symbols, config.max_links, config.max_html
+    if config.mojibake:
+        rules.append(("mojibake", _mojibake))
+    if config.disclaimers:
+        rules.append(("disclaimer", lambda row: disclaimer(row.response or "")))
+    if limits is not None:
+        rules.append(("repeats", lambda row: repeats(row.response or "", limits)))
+    if symbols is not None:
+        rules.append(("symbols", lambda row: _symbols(row.response or "", symbols)))
+    if links is not None:
+        rules.append(("links", lambda row: _covered(row.response or "", _LINK, "links", links)))
+    if html is not None:
+        rules.append(("html", lambda row: _covered(row.response or "", _TAG, "HTML tags", html)))
+    if languages is not None and config.language_fields != "prompt":
+        check_languages(languages, "curate.filters.languages")
+        rules.append(("language", lambda row: _foreign(row.response or "", "answer", languages)))
     return rules
 
 
@@ -153,8 +209,74 @@ def _cut_off(row: Example) -> str | None:
 
 def _repetition(row: Example, limit: float) -> str | None:
     words = tokens(row.response or "")
-    if len(words) < _REPETITION_WORDS:
+    if len(words) < SHORTEST:
         return None
     grams = ngrams(words, _REPETITION_NGRAM)
     share = 1 - len(set(grams)) / len(grams)
     return f"{share:.0%} of the 4-grams are repeats" if share > limit else None
+
+
+def _mojibake(row: Example) -> str | None:
+    from ftfy.badness import is_bad
+
+    for message in row.messages:
+        text = message.content
+        if not text.isascii() and (_REPLACED in text or is_bad(text)):
+            return f"the {message.role} turn was read in a wrong encoding: {text[:80]}"
+    return None
+
+
+def _any_turn(row: Example, rule: Callable[[str], str | None]) -> str | None:
+    for number, message in enumerate(row.messages, 1):
+        evidence = None if message.role == "system" else rule(message.content)
+        if evidence is not None:
+            return f"turn {number} ({message.role}): {evidence}"
+    return None
+
+
+def _all_turns(row: Example) -> str:
+    return "\n".join(m.content for m in row.messages if m.role != "system")
+
+
+def _many_turns(row: Example, limit: int) -> str | None:
+    turns = sum(message.role != "system" for message in row.messages)
+    return f"{turns} turns, at most {limit} wanted" if turns > limit else None
+
+
+def _instruction(row: Example) -> str:
+    """The user's words without the separate input, which may be in the language to translate."""
+    text = user_text(row.prompt_messages)
+    extra = row.meta.get("input")
+    if isinstance(extra, str) and extra:
+        text = text.removesuffix(extra).strip() or text
+    return text
+
+
+def _foreign(text: str, what: str, languages: list[str]) -> str | None:
+    found = identify(text)
+    if could_be(found, languages):
+        return None
+    sure = f" ({found.probability:.2f})" if found.certain else ", by its script"
+    shown = " ".join(text[:120].split())
+    return f"the {what} is in '{found.code}'{sure}, wanted {', '.join(languages)}: {shown}"
+
+
+def _symbols(text: str, limit: float) -> str | None:
+    letters = symbols = 0
+    for char in text:
+        if char.isspace():
+            continue
+        letters += 1
+        if not (char.isalnum() or char in _SENTENCE or unicodedata.category(char)[0] == "M"):
+            symbols += 1
+    share = symbols / (letters or 1)
+    if share <= limit:
+        return None
+    return f"{share:.0%} of the characters are symbols, at most {limit:.0%} wanted"
+
+
+def _covered(text: str, pattern: re.Pattern[str], what: str, limit: float) -> str | None:
+    share = sum(len(m.group()) for m in pattern.finditer(text)) / (len(text) or 1)
+    if share <= limit:
+        return None
+    return f"{share:.0%} of the characters are in {what}, at most {limit:.0%} wanted"

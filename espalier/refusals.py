@@ -69,3 +69,28 @@ def is_refusal(text: str) -> bool:
     that is quoted, translated or told about later in an answer does not count.
     """
     return _PATTERN.search(text.strip()[:_OPENING_CHARACTERS]) is not None
+
+
+_DISCLAIMER = re.compile(
+    r"\b(?:as|being|since i am|since i['’]m|because i am|because i['’]m|i am|i['’]m)"
+    r" (?:just |only |merely |simply )?an? (?:\w+[ -]){0,2}?"
+    r"(?:ai|a\.i\.|artificial intelligence|(?:large )?language model|chatbot)\b"
+    r"(?! (?:researcher|engineer|scientist|expert|company|startup|student|developer|specialist))"
+    r"|\bmy (?:training data|knowledge cut-?off)\b"
+    r"|\btrained by (?:openai|anthropic|google|meta)\b"
+    r"|(?:作为|身为|我(?:只|仅仅|仅)?是)(?:一个|一名|一款|一种)?[^。！？，,\n]{0,8}?"
+    r"(?:AI|人工智能|语言模型|大模型|智能助手|聊天机器人)"
+    r"(?!(?:研究|工程|专家|公司|专业|领域|行业|学生|开发|的(?:研究|一|重要|核心|基础|分支)))"
+    r"|我的(?:训练数据|知识截止)|由(?:OpenAI|Anthropic|谷歌|百度|阿里)(?:训练|开发)",
+    re.IGNORECASE,
+)
+
+
+def disclaimer(text: str) -> str | None:
+    """Where a text says of itself, anywhere, that an AI wrote it ("as an AI language model",
+    "作为一个人工智能"): the words, else None.
+
+    Found by phrase: a story that has a robot say so has them too.
+    """
+    found = _DISCLAIMER.search(text)
+    return None if found is None else text[max(0, found.start() - 20) : found.end() + 40].strip()
