@@ -52,6 +52,30 @@ class OfflineOptions(BaseModel):
     list_truncation_rate: float = Field(
         0.1, ge=0, le=1, description="Instruction lists cut off within the last instruction."
     )
+    equal_rewrite_rate: float = Field(
+        0.05, ge=0, le=1, description="Evolved instructions that are the same as before."
+    )
+    leak_rate: float = Field(
+        0.03, ge=0, le=1, description="Evolved instructions that repeat words of the request."
+    )
+    rewrite_truncation_rate: float = Field(
+        0.02, ge=0, le=1, description="Evolved instructions cut off."
+    )
+    rewrite_decoration_rate: float = Field(
+        0.15, ge=0, le=1, description="Evolved instructions under a heading or an opening phrase."
+    )
+    sorry_rate: float = Field(
+        0.02, ge=0, le=1, description="Answers to evolved tasks that only apologise."
+    )
+    filler_rate: float = Field(
+        0.01, ge=0, le=1, description="Answers to evolved tasks of stop words alone."
+    )
+    chat_end_rate: float = Field(
+        0.2, ge=0, le=1, description="Simulated users who end a dialogue, at each turn."
+    )
+    chat_label_rate: float = Field(
+        0.1, ge=0, le=1, description="Simulated users whose turn begins with a speaker's name."
+    )
     judge_noise: float = Field(0.05, ge=0, le=1, description="Verdicts and marks that are wrong.")
 
 
@@ -81,6 +105,8 @@ def read_options(options: Mapping[str, Any]) -> OfflineOptions:
         ) from error
     _check_sum(read, "error_rate", "refusal_rate", "empty_rate", "copy_rate", "truncation_rate")
     _check_sum(read, "duplicate_rate", "blacklist_rate", "malformed_rate")
+    _check_sum(read, "equal_rewrite_rate", "leak_rate", "rewrite_truncation_rate")
+    _check_sum(read, "sorry_rate", "filler_rate")
     return read
 
 
