@@ -1,7 +1,9 @@
 """The append-only store of paid-for answers: kill a run anywhere, and none is asked for again.
 
 One JSON object a line, one line a completion, readable with any text tool:
-`{"key", "time", "model", "messages"?, "sampling", "sample", "text", "finish_reason", …}`.
+`{"key", "time", "engine", "step"?, "model", "messages"?, "sampling", "sample", "text",
+"finish_reason", "usage", …}`. A line `{"spent": true, …}` holds the tokens of a request that was
+billed and gave no usable answer.
 A line is handed to the operating system before `put` returns, so it outlives the process;
 `fsync`, which makes it outlive the machine, is done for groups of lines.
 """
@@ -14,7 +16,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,7 +110,7 @@ class Journal:
                 key = _key_of(line)
                 if key is not None:
                     self._index.setdefault(key, (offset, len(line)))
-                elif line.strip(b"\0\r\n "):
+                elif line.strip(b"\0\r\n ") and not _is_spent(line):
                     self.damaged += 1
                     if ended and foreign is None and not line.lstrip(b"\0").startswith(_HEAD[:8]):
                         foreign = number
@@ -160,10 +162,23 @@ class Journal:
         with self._lock:
             self._raise_failure()
             if key not in self._index:
-                self._append(key, line)
+                self._index[key] = (self._append(line), len(line))
         self._dirty.set()
 
-    def _append(self, key: str, line: bytes) -> None:
+    def put_spent(self, usage: Usage, **info: Any) -> None:
+        """Append the tokens of a request that was billed and is not kept.
+
+        Raises StageError when the line can't be written.
+        """
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = dump_line({"spent": True, "time": time, **info, "usage": asdict(usage)})
+        with self._lock:
+            self._raise_failure()
+            self._append(line.encode() + b"\n")
+        self._dirty.set()
+
+    def _append(self, line: bytes) -> int:
+        """Write a line; returns where it begins."""
         if self._file < 0:
             raise StageError("The journal is closed.", where=str(self.path))
         data = line if self._fresh_line else b"\n" + line
@@ -178,10 +193,10 @@ class Journal:
             self._size += written
             data = data[written:]
         self._fresh_line = True
-        self._index[key] = (start, len(line))
         if self._syncer is None:
             self._syncer = threading.Thread(target=self._sync, name="journal", daemon=True)
             self._syncer.start()
+        return start
 
     def _sync(self) -> None:
         """Make appended lines durable, at most once every GROUP_SECONDS."""
@@ -245,6 +260,14 @@ def _key_of(line: bytes) -> str | None:
     return key if isinstance(key, str) else None
 
 
+def _is_spent(line: bytes) -> bool:
+    try:
+        value = json.loads(line.lstrip(b"\0"))
+    except ValueError:
+        return False
+    return isinstance(value, dict) and value.get("spent") is True
+
+
 def _completion(record: dict[str, Any]) -> Completion:
     usage = record.get("usage") or {}
     return Completion(
@@ -281,9 +304,13 @@ class JournaledEngine:
     sampling seed; both enter the key.
     """
 
-    def __init__(self, engine: Engine, journal: Journal) -> None:
+    def __init__(
+        self, engine: Engine, journal: Journal, *, known: Mapping[str, Any] | None = None
+    ) -> None:
+        """`known` is written into each line, for human readers and for the account."""
         self.engine = engine
         self.journal = journal
+        self._known = dict(known or {})
         self.model = engine.model
         self.costly = engine.costly
 
@@ -335,7 +362,7 @@ class JournaledEngine:
                 failed[keys[index]] = completion
                 return
             request = requests[index]
-            info: dict[str, Any] = {"model": self.engine.model}
+            info: dict[str, Any] = {**self._known, "model": self.engine.model}
             if request.messages:
                 info["messages"] = [message.to_json() for message in request.messages]
             info |= {"sampling": _sampling_json(sampling), "sample": request.sample}

@@ -1,20 +1,21 @@
-"""Any OpenAI-compatible API: bounded concurrency, patient retries, and no secret in any message.
+"""Any OpenAI-compatible API, chat or completions, and no secret in any message.
 
-The `openai` client only carries the requests; retrying is done here, because a rate limit and
-a broken answer have to be treated differently: waiting for a rate limit costs no attempt.
+The `openai` client only carries the requests; retrying, pacing and spending are done by
+`espalier.engines.jobs`. Answers are read here as plain JSON: the client's typed models cost more
+time than all the rest of a request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import importlib
 import os
-import queue
-import random
-import threading
-import time
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from espalier.engines.base import (
     Completion,
@@ -23,6 +24,8 @@ from espalier.engines.base import (
     Sampling,
     in_order,
 )
+from espalier.engines.jobs import Job, LoopThread
+from espalier.engines.limits import Gate, shared_limiter
 from espalier.engines.wire import (
     MAX_STOPS,
     OFFICIAL_HOST,
@@ -30,6 +33,8 @@ from espalier.engines.wire import (
     host_of,
     is_local,
     parse_options,
+    plain_stops,
+    plain_text,
     public_url,
     read_answer,
     read_key,
@@ -38,9 +43,12 @@ from espalier.engines.wire import (
     server_message,
 )
 from espalier.errors import StageError, UsageError
+from espalier.spending import Account, Meter
+from espalier.templates import get_template
 
-MAX_BACKOFF_SECONDS = 30.0
-MAX_SERVER_WAIT_SECONDS = 60.0
+# The client's connection pool looks at every connection for every request, so that its time grows
+# with the square of the concurrency. Several small pools keep it flat.
+LANE = 32
 # Refusals of one prompt rather than of the whole job: the others go on.
 _PROMPT_CODES = {
     "context_length_exceeded",
@@ -56,7 +64,7 @@ _HINTS = {
 
 
 class OpenAIEngine:
-    """Chat completions over HTTP.
+    """Completions over HTTP, of the chat endpoint or of the one for texts.
 
     `model` is the name sent to the server. Each (sampling seed, sample number) is sent as its
     own `seed`, so that repeated draws differ where the server honours it.
@@ -64,19 +72,28 @@ class OpenAIEngine:
 
     costly = True
 
-    def __init__(self, spec: EngineSpec, seed: int = 0) -> None:
-        """Raises UsageError for unknown options or when the key is missing."""
+    def __init__(self, spec: EngineSpec, seed: int = 0, account: Account | None = None) -> None:
+        """`account` is where the cost is booked (default: nowhere that anyone looks).
+
+        Raises UsageError for unknown options or when the key is missing.
+        """
         import openai
 
         self.model = spec.model
         self.seed = seed
         self._openai = openai
-        self.concurrency = spec.concurrency
+        self.account = account or Meter().account("", spec)
         self.retries = spec.retries
         self._timeout = spec.timeout
         self._key_variable = spec.api_key_env
         self.options = parse_options(spec.options)
-        self._loop: _LoopThread | None = None
+        self._texts = self.options.endpoint == "completions"
+        if self.options.template is not None:
+            get_template(self.options.template)
+        self.identity = self._identity()
+        fixed = None if spec.concurrency == "auto" else spec.concurrency
+        self.gate = Gate(fixed, spec.max_concurrency)
+        self._loop: LoopThread | None = None
         base_url = (
             spec.base_url or os.environ.get("OPENAI_BASE_URL") or f"https://{OFFICIAL_HOST}/v1"
         )
@@ -93,9 +110,40 @@ class OpenAIEngine:
         self._limit_field = self.options.max_tokens_field or (
             "max_completion_tokens" if host == OFFICIAL_HOST else "max_tokens"
         )
-        self._client = openai.AsyncOpenAI(
-            api_key=self._key or "none", base_url=base_url, timeout=spec.timeout, max_retries=0
+        digest = hashlib.sha256(self._key.encode()).hexdigest()
+        self.limiter = shared_limiter(urlsplit(self.url).netloc, digest, spec.model)
+        self.limiter.limit(spec.requests_per_minute, spec.tokens_per_minute)
+        self._base_url = base_url
+        self._lanes = [_Lane(self._open_client())]
+        # The HTTP library's name differs between versions of the client.
+        library = type(self._lanes[0].client.base_url).__module__.partition(".")[0]
+        self._response = importlib.import_module(library).Response
+
+    def _identity(self) -> str:
+        """What answers, for the journal: a text's continuation is no chat answer."""
+        if not self._texts:
+            return self.model
+        template = self.options.template
+        return f"{self.model} (completions{f' as {template}' if template else ''})"
+
+    def _open_client(self) -> Any:
+        return self._openai.AsyncOpenAI(
+            api_key=self._key or "none",
+            base_url=self._base_url,
+            timeout=self._timeout,
+            max_retries=0,
         )
+
+    @property
+    def api_error(self) -> type[Exception]:
+        """The base of the client's exceptions."""
+        kind: type[Exception] = self._openai.OpenAIError
+        return kind
+
+    @property
+    def client(self) -> Any:
+        """The `openai` client, for what is no completion."""
+        return self._lanes[0].client
 
     def __repr__(self) -> str:
         return f"OpenAIEngine(model={self.model!r}, url={self.url!r})"
@@ -119,17 +167,18 @@ class OpenAIEngine:
         When a request fails for good, no new one is started, those in flight are awaited (they
         are paid for), and then StageError is raised. Closing the generator cancels all.
         """
-        if any(request.token_ids for request in requests):
+        if not self._texts and any(request.token_ids for request in requests):
             raise UsageError(
                 "An API model is asked with messages, not with token ids.",
                 where=repr(self),
-                hint="use engine: transformers for a prompt that is already templated",
+                hint="for a prompt that is already templated: options: {endpoint: completions}, "
+                "or a local engine",
             )
         if not requests:
             return
         if self._loop is None:
-            self._loop = _LoopThread()
-        job = _Job(self, list(requests), sampling, arrived)
+            self._loop = LoopThread()
+        job = Job(self, list(requests), sampling, arrived)
         cancel = self._loop.submit(job.run(), job.ended)
         running = True
         try:
@@ -148,13 +197,26 @@ class OpenAIEngine:
     def close(self) -> None:
         """Close the connections; a second call does nothing."""
         if self._loop is not None:
-            self._loop.finish(self._client.close())
+            self._loop.finish(self.close_connections())
             self._loop = None
 
-    def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": [message.to_json() for message in request.messages],
+    async def close_connections(self) -> None:
+        """Close all lanes, from within the loop that used them."""
+        for lane in self._lanes:
+            await lane.client.close()
+
+    def body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
+        """What is sent for one request."""
+        stops = sampling.stop
+        body: dict[str, Any] = {"model": self.model}
+        if not self._texts:
+            body["messages"] = [message.to_json() for message in request.messages]
+        elif request.token_ids:
+            body["prompt"] = list(request.token_ids)
+        else:
+            body["prompt"] = plain_text(request.messages, self.options.template)
+            stops = (*stops, *plain_stops(request.messages, self.options.template))
+        body |= {
             "temperature": sampling.temperature,
             self._limit_field: sampling.max_tokens,
             "seed": request_seed(self.seed, sampling.seed, request.sample),
@@ -163,46 +225,81 @@ class OpenAIEngine:
             body["top_p"] = sampling.top_p
         if sampling.presence_penalty:
             body["presence_penalty"] = sampling.presence_penalty
-        if sampling.stop:
-            body["stop"] = list(sampling.stop[:MAX_STOPS])
+        if stops:
+            body["stop"] = list(stops[:MAX_STOPS])
         for name in self.options.omit:
             body.pop(name, None)
-        return body
+        return body | self.options.extra_body
 
     async def attempt(self, request: Request, sampling: Sampling) -> Completion | Problem:
         """Ask once."""
+        path = "/completions" if self._texts else "/chat/completions"
+        with self._lane() as client:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    response = await client.post(
+                        path, body=self.body(request, sampling), cast_to=self._response
+                    )
+            except (TimeoutError, self._openai.OpenAIError) as error:
+                return self.problem(error)
+        self.limiter.heed(response.headers)
+        return read_answer(response.content, sampling, self.clean)
+
+    @contextlib.contextmanager
+    def _lane(self) -> Iterator[Any]:
+        """A client with room for one more connection."""
+        lane = next((lane for lane in self._lanes if lane.busy < LANE), None)
+        if lane is None:
+            lane = _Lane(self._open_client())
+            self._lanes.append(lane)
+        lane.busy += 1
         try:
-            async with asyncio.timeout(self._timeout):
-                raw = await self._client.chat.completions.with_raw_response.create(
-                    **self._body(request, sampling),
-                    extra_body=self.options.extra_body or None,
-                )
-            return read_answer(raw.http_response.content, sampling, self._clean)
-        except (TimeoutError, self._openai.APITimeoutError):
-            return Problem(f"no answer within {self._timeout:g} s", "retry")
-        except self._openai.APIStatusError as error:
+            yield lane.client
+        finally:
+            lane.busy -= 1
+
+    def problem(self, error: Exception) -> Problem:
+        """What an exception of the client means for the request."""
+        if isinstance(error, TimeoutError | self._openai.APITimeoutError):
+            return Problem(f"no answer within {self._timeout:g} s", "retry", overload=True)
+        if isinstance(error, self._openai.APIStatusError):
+            self.limiter.heed(error.response.headers)
             return self._status_problem(error)
-        except self._openai.APIConnectionError as error:
+        if isinstance(error, self._openai.APIConnectionError):
             cause = error.__cause__
             detail = f"{type(cause).__name__}: {cause}" if cause else str(error)
-            return Problem(self._clean(f"the connection failed ({detail})"), "retry")
-        except self._openai.OpenAIError as error:
-            return Problem(self._clean(f"{type(error).__name__}: {error}"), "retry")
+            text = self.clean(f"the connection failed ({detail})")
+            return Problem(text, "retry", overload=True)
+        return Problem(self.clean(f"{type(error).__name__}: {error}"), "retry")
 
     def _status_problem(self, error: Any) -> Problem:
         status = int(error.status_code)
-        text = self._clean(f"HTTP {status}: {server_message(error)}")
+        wait = retry_after(error.response.headers)
         code = str(getattr(error, "code", None) or "")
+        return self._refusal(status, code, server_message(error), wait)
+
+    def batch_problem(self, status: Any, body: Any) -> Problem:
+        """Why a line of a batch has no answer: the status and body of its own response."""
+        error = body.get("error", body) if isinstance(body, dict) else None
+        detail = error if isinstance(error, dict) else {}
+        code = str(detail.get("code") or "")
+        message = str(detail.get("message") or body or "no explanation")
+        if not isinstance(status, int):
+            return Problem(self.clean(message), "prompt" if code in _PROMPT_CODES else "retry")
+        return self._refusal(status, code, message, None)
+
+    def _refusal(self, status: int, code: str, message: str, wait: float | None) -> Problem:
+        text = self.clean(f"HTTP {status}: {message}")
         if status == 429 and code != "insufficient_quota":
-            return Problem(text, "rate", wait=retry_after(error.response.headers))
+            return Problem(text, "rate", wait=wait)
         if status >= 500 or status in (408, 409, 425):
-            return Problem(text, "retry", wait=retry_after(error.response.headers))
+            return Problem(text, "retry", wait=wait, overload=status >= 500)
         if code in _PROMPT_CODES:
             return Problem(text, "prompt")
         hint = _HINTS.get(status, "the server refuses such a request; see its message")
         return Problem(text, "fatal", hint=hint.format(env=self._key_variable))
 
-    def _clean(self, text: str) -> str:
+    def clean(self, text: str) -> str:
         """The text without the key, should the server have echoed it; one line, not too long."""
         if self._key:
             text = text.replace(self._key, "***")
@@ -219,155 +316,9 @@ class OpenAIEngine:
         )
 
 
-class _Job:
-    """One call of `generate`: workers that share the requests, a pause and a clock."""
+@dataclass(slots=True)
+class _Lane:
+    """A client with a pool of connections of its own."""
 
-    def __init__(
-        self,
-        engine: OpenAIEngine,
-        requests: list[Request],
-        sampling: Sampling,
-        arrived: Callable[[int, Completion], None] | None,
-    ) -> None:
-        self.engine = engine
-        self.requests = requests
-        self.sampling = sampling
-        self.arrived = arrived
-        # (index, completion) as they arrive, then None.
-        self.results: queue.SimpleQueue[tuple[int, Completion] | None] = queue.SimpleQueue()
-        self.error: BaseException | None = None
-        self._waiting = iter(range(len(requests)))
-        self._failed = asyncio.Event()
-        self._resume_at = 0.0
-        self._last_success = time.monotonic()
-        # Only spreads waiting times; no result depends on it.
-        self._jitter = random.Random()
-
-    async def run(self) -> None:
-        """Answer all requests, or raise the first error once those in flight have ended."""
-        count = min(self.engine.concurrency, len(self.requests))
-        workers = [asyncio.create_task(self._work()) for _ in range(count)]
-        try:
-            await asyncio.gather(*workers, return_exceptions=True)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-
-    def ended(self, task: asyncio.Task[None]) -> None:
-        """Tell the consumer that nothing more comes."""
-        if not task.cancelled() and self.error is None:
-            self.error = task.exception()
-        self.results.put(None)
-
-    async def _work(self) -> None:
-        for index in self._waiting:
-            if self._failed.is_set():
-                return
-            try:
-                completion = await self._answer(self.requests[index])
-                if completion is None:
-                    return
-                if self.arrived is not None:
-                    self.arrived(index, completion)
-            except BaseException as error:
-                self.error = self.error or error
-                self._failed.set()
-                raise
-            self.results.put((index, completion))
-
-    async def _answer(self, request: Request) -> Completion | None:
-        """The answer after as many attempts as it takes; None when another request failed."""
-        attempts = limits = 0
-        limited_since: float | None = None
-        while True:
-            await self._pause()
-            if self._failed.is_set():
-                return None
-            outcome = await self.engine.attempt(request, self.sampling)
-            if isinstance(outcome, Completion):
-                self._last_success = time.monotonic()
-                return outcome
-            if outcome.kind == "prompt":
-                return Completion("", "error")
-            if outcome.kind == "fatal":
-                raise self.engine.failure(outcome)
-            if outcome.kind == "rate":
-                limited_since = limited_since or time.monotonic()
-                self._limit(outcome, limits, limited_since)
-                limits += 1
-                continue
-            attempts += 1
-            if attempts > self.engine.retries:
-                raise self.engine.failure(outcome, attempts)
-            wait = min(outcome.wait or 0.0, MAX_SERVER_WAIT_SECONDS)
-            await self._sleep(wait or self._backoff(attempts - 1))
-
-    def _limit(self, problem: Problem, limits: int, since: float) -> None:
-        """Hold all requests back after a 429, or raise when that has lasted too long."""
-        now = time.monotonic()
-        silent = now - max(since, self._last_success)
-        wait = problem.wait or self._backoff(limits)
-        if silent + wait > self.engine.options.rate_limit_seconds:
-            text = f"{problem.text} (no answer for {silent:.0f} s, next try in {wait:.0f} s)"
-            hint = (
-                "wait for the limit to pass, lower concurrency, or raise "
-                "options.rate_limit_seconds; answers that arrived are kept"
-            )
-            raise self.engine.failure(Problem(text, "rate", hint=hint))
-        # A limit concerns every request: all wait, instead of each finding out.
-        self._resume_at = max(self._resume_at, now + wait)
-
-    def _backoff(self, attempt: int) -> float:
-        """Exponential, with the upper half of each wait drawn at random."""
-        first = self.engine.options.backoff_seconds
-        longest = min(first * 2.0 ** min(attempt, 30), MAX_BACKOFF_SECONDS)
-        return longest * (0.5 + 0.5 * self._jitter.random())
-
-    async def _pause(self) -> None:
-        while (wait := self._resume_at - time.monotonic()) > 0 and not self._failed.is_set():
-            await self._sleep(wait)
-            # Spread the restart, so that the limit is not hit by all at once.
-            await self._sleep(self.engine.options.backoff_seconds * self._jitter.random() / 4)
-
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep, but no longer than until the job has failed."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._failed.wait(), seconds)
-
-
-class _LoopThread:
-    """An event loop in a thread of its own, so that callers stay synchronous."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="api", daemon=True)
-        self._thread.start()
-
-    def submit(
-        self, work: Coroutine[Any, Any, None], ended: Callable[[asyncio.Task[None]], None]
-    ) -> Callable[[], None]:
-        """Start `work`; `ended` is called whichever way it ends. Returns what cancels it."""
-        tasks: list[asyncio.Task[None]] = []
-
-        def start() -> None:
-            task = self._loop.create_task(work)
-            tasks.append(task)
-            task.add_done_callback(ended)
-
-        def cancel() -> None:
-            # `start` has run by then: the loop keeps the order of what it is handed.
-            self._loop.call_soon_threadsafe(stop)
-
-        def stop() -> None:
-            tasks[0].cancel()
-
-        self._loop.call_soon_threadsafe(start)
-        return cancel
-
-    def finish(self, last: Coroutine[Any, Any, None]) -> None:
-        """Run a last coroutine, then end the thread."""
-        asyncio.run_coroutine_threadsafe(last, self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    client: Any
+    busy: int = 0

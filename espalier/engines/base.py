@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from espalier.records import Message, Messages
+from espalier.spending import Prices
 
 FinishReason = Literal["stop", "length", "error"]
 
@@ -109,6 +110,21 @@ class EngineSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    # How and where an engine is reached, how fast and for how much: none of it changes an answer.
+    OPERATIONAL: ClassVar[frozenset[str]] = frozenset(
+        {
+            "base_url",
+            "api_key_env",
+            "concurrency",
+            "max_concurrency",
+            "requests_per_minute",
+            "tokens_per_minute",
+            "timeout",
+            "retries",
+            "prices",
+        }
+    )
+
     engine: Literal["offline", "transformers", "openai", "vllm", "vllm-server"] = Field(
         "offline",
         description="offline (embedded, synthetic), transformers (a local model), "
@@ -120,7 +136,20 @@ class EngineSpec(BaseModel):
     api_key_env: str = Field(
         "OPENAI_API_KEY", description="Environment variable that holds the key (never the key)."
     )
-    concurrency: int = Field(8, ge=1, description="API requests in flight at once.")
+    concurrency: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="API requests in flight at once; auto finds what the server can take.",
+    )
+    max_concurrency: int = Field(512, ge=1, description="Most that auto tries.")
+    requests_per_minute: int | None = Field(
+        None, ge=1, description="Rate limit of the API; shared by engines of one server and model."
+    )
+    tokens_per_minute: int | None = Field(
+        None, ge=1, description="Rate limit of the API, prompts and answers together; shared."
+    )
+    prices: Prices | None = Field(
+        None, description="Money for a million tokens, e.g. {prompt: 0.15, completion: 0.6}."
+    )
     timeout: float = Field(120.0, gt=0, description="Seconds before a request is tried again.")
     retries: int = Field(5, ge=0, description="Tries again after a failed request.")
     options: dict[str, Any] = Field(

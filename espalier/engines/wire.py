@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import ipaddress
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from espalier.engines.base import Completion, FinishReason, Sampling, Usage
 from espalier.errors import UsageError
+from espalier.records import Messages
+from espalier.templates import get_template
 
 OFFICIAL_HOST = "api.openai.com"
 # An OpenAI server takes no more stop strings than this; further ones are applied here.
@@ -43,6 +46,22 @@ class ApiOptions(BaseModel):
     extra_body: dict[str, Any] = Field(
         default_factory=dict, description="Further fields of each request."
     )
+    endpoint: Literal["chat", "completions", "batch"] = Field(
+        "chat",
+        description="chat, completions (a base model, which continues a text), or batch "
+        "(chat, answered within hours at a lower price).",
+    )
+    template: str | None = Field(
+        None,
+        description="How endpoint completions makes a text of messages: a template's name "
+        "(default: a lone message as it is, else `User: …` and `Assistant:` lines).",
+    )
+    batch_poll_seconds: float = Field(
+        30.0, gt=0, description="How often endpoint batch asks whether a batch is done."
+    )
+    batch_requests: int = Field(
+        10_000, ge=1, le=50_000, description="Most requests in one batch of endpoint batch."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +69,16 @@ class Problem:
     """Why one attempt failed.
 
     `kind`: try again, a rate limit (429), a refusal of this prompt alone, or the end of the job.
-    `wait` is what the server asked for, in seconds.
+    `wait` is what the server asked for, in seconds. `overload`: asking less at once may help.
+    `usage`: tokens that were billed all the same.
     """
 
     text: str
     kind: Literal["retry", "rate", "prompt", "fatal"]
     wait: float | None = None
     hint: str | None = None
+    overload: bool = False
+    usage: Usage | None = None
 
 
 def request_seed(engine_seed: int, sampling_seed: int, sample: int) -> int:
@@ -68,24 +90,40 @@ def request_seed(engine_seed: int, sampling_seed: int, sample: int) -> int:
 def read_answer(
     content: bytes, sampling: Sampling, clean: Callable[[str], str]
 ) -> Completion | Problem:
-    """The completion in a response's body, or why there is none."""
+    """The completion in a response's body (of chat or completions), or why there is none."""
     try:
         value = json.loads(content)
     except ValueError:
         start = clean(content[:80].decode(errors="replace"))
         return Problem(f"the answer is not valid JSON (it begins with {start!r})", "retry")
+    return read_value(value, sampling, clean)
+
+
+def read_value(value: Any, sampling: Sampling, clean: Callable[[str], str]) -> Completion | Problem:
+    """The same for a body that is parsed already."""
+    usage = _usage(value.get("usage")) if isinstance(value, dict) else Usage()
+    billed = usage if usage != Usage() else None
     choices = value.get("choices") if isinstance(value, dict) else None
     if not isinstance(choices, list) or not choices:
         detail = value.get("error") if isinstance(value, dict) else None
         said = f" ({clean(json.dumps(detail, ensure_ascii=False))})" if detail else ""
-        return Problem(f"the answer holds no choices{said}", "retry")
-    choice = choices[0]
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(message, dict):
-        return Problem("the answer's first choice holds no message", "retry")
-    reason = _REASONS.get(str(choice.get("finish_reason")), "stop")
-    text, reason = _cut(_text(message), sampling.stop[MAX_STOPS:], reason)
-    return Completion(text, reason, _usage(value.get("usage")))
+        return Problem(f"the answer holds no choices{said}", "retry", usage=billed)
+    text = _choice_text(choices[0])
+    if text is None:
+        return Problem("the answer's first choice holds no message", "retry", usage=billed)
+    reason = _REASONS.get(str(choices[0].get("finish_reason")), "stop")
+    text, reason = _cut(text, sampling.stop[MAX_STOPS:], reason)
+    return Completion(text, reason, usage)
+
+
+def _choice_text(choice: Any) -> str | None:
+    if not isinstance(choice, dict):
+        return None
+    message = choice.get("message")
+    if isinstance(message, dict):
+        return _text(message)
+    text = choice.get("text")
+    return text if isinstance(text, str) else None
 
 
 def _text(message: Mapping[str, Any]) -> str:
@@ -106,7 +144,35 @@ def _cut(text: str, stops: Sequence[str], reason: FinishReason) -> tuple[str, Fi
 def _usage(value: Any) -> Usage:
     if not isinstance(value, dict):
         return Usage()
-    return Usage(int(value.get("prompt_tokens") or 0), int(value.get("completion_tokens") or 0))
+    return Usage(_tokens(value.get("prompt_tokens")), _tokens(value.get("completion_tokens")))
+
+
+def _tokens(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) and 0 <= value < math.inf else 0
+
+
+def plain_text(messages: Messages, template: str | None) -> str:
+    """Messages as one text for a model that continues texts.
+
+    Without a template a lone user message is the text itself. Longer conversations become
+    `User: …` and `Assistant: …` paragraphs, a system message its own paragraph in front, and the
+    text ends with `Assistant:`. Raises UsageError for an unknown template.
+    """
+    if template is not None:
+        return get_template(template).prompt(messages)
+    if len(messages) == 1 and messages[0].role == "user":
+        return messages[0].content
+    parts = [
+        m.content if m.role == "system" else f"{m.role.capitalize()}: {m.content}" for m in messages
+    ]
+    return "\n\n".join([*parts, "Assistant:"])
+
+
+def plain_stops(messages: Messages, template: str | None) -> tuple[str, ...]:
+    """What ends an answer when a model goes on with the conversation by itself."""
+    if template is not None:
+        return get_template(template).stop
+    return () if len(messages) == 1 and messages[0].role == "user" else ("\nUser:",)
 
 
 def server_message(error: Any) -> str:
