@@ -13,54 +13,33 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from espalier.engines.base import EngineSpec, Usage
 from espalier.errors import StageError, UsageError
+from espalier.prices import MILLION, Budget, Prices, amount
+from espalier.records import Messages
 
-if TYPE_CHECKING:
-    from espalier.engines.base import EngineSpec, Usage
-    from espalier.records import Messages
-
-MILLION = 1_000_000
+__all__ = [
+    "Account",
+    "Budget",
+    "BudgetReached",
+    "Estimate",
+    "Meter",
+    "Prices",
+    "Spent",
+    "amount",
+    "estimate_table",
+    "estimated_money",
+    "journals_below",
+    "likely_tokens",
+    "most_tokens",
+]
 # Engines whose answers are bought; the others run on this machine.
 BOUGHT = ("openai",)
-_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "CNY": "¥"}
 _ASCII_PER_TOKEN = 4
 # Role markers and the like, which a server's chat template adds.
 _TOKENS_PER_TURN = 16
-
-
-class Prices(BaseModel):
-    """What a model's tokens cost."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    prompt: float = Field(ge=0, description="Money for a million prompt tokens.")
-    completion: float = Field(ge=0, description="Money for a million completion tokens.")
-    currency: str = Field("USD", pattern="^[A-Z]{3}$", description="Three letters (ISO 4217).")
-    batch_discount: float = Field(
-        0.5, ge=0, le=1, description="Part of the price that the batch endpoint takes off."
-    )
-
-    def money(self, prompt_tokens: int, completion_tokens: int, *, batch: bool = False) -> float:
-        """The price of so many tokens."""
-        full = (self.prompt * prompt_tokens + self.completion * completion_tokens) / MILLION
-        return full * (1 - self.batch_discount) if batch else full
-
-
-class Budget(BaseModel):
-    """Limits of a whole run, over all its stages and processes; any of them may be left open."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    money: float | None = Field(None, ge=0, description="Most money, in the prices' currency.")
-    tokens: int | None = Field(None, ge=0, description="Most tokens, prompts and answers together.")
-    requests: int | None = Field(None, ge=0, description="Most answered requests.")
-    local: bool = Field(
-        False, description="Count tokens and requests of the engines on this machine too."
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,13 +414,6 @@ def estimate_table(estimates: Sequence[Estimate], prices: Mapping[str, Prices]) 
 
 def _right(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
     return [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
-
-
-def amount(money: float, currency: str) -> str:
-    """`$0.42`, `0.42 SEK`; four digits after the point below a hundredth."""
-    digits = 2 if money >= 0.01 or money == 0 else 4
-    symbol = _SYMBOLS.get(currency)
-    return f"{symbol}{money:,.{digits}f}" if symbol else f"{money:,.{digits}f} {currency}"
 
 
 def _count(number: int) -> str:

@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkabl
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from espalier.prices import Prices
 from espalier.records import Message, Messages
-from espalier.spending import Prices
 
 FinishReason = Literal["stop", "length", "error"]
 

@@ -15,20 +15,37 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from espalier.engines.base import Completion, Request, Sampling, Usage
-from espalier.engines.wire import Problem
-from espalier.spending import likely_tokens, most_tokens
-
-if TYPE_CHECKING:
-    from espalier.engines.api import OpenAIEngine
+from espalier.engines.limits import Gate, RateLimiter
+from espalier.engines.wire import ApiOptions, Problem
+from espalier.errors import StageError
+from espalier.spending import Account, likely_tokens, most_tokens
 
 MAX_BACKOFF_SECONDS = 30.0
 MAX_SERVER_WAIT_SECONDS = 60.0
 # While a budget has to wait for what is under way: how often to look again.
 _BUDGET_SECONDS = 0.2
 Arrived = Callable[[int, Completion], None]
+
+
+class Asking(Protocol):
+    """What a job needs of the engine that it works for."""
+
+    account: Account
+    gate: Gate
+    limiter: RateLimiter
+    options: ApiOptions
+    retries: int
+
+    async def attempt(self, request: Request, sampling: Sampling) -> Completion | Problem:
+        """Ask once."""
+        ...
+
+    def failure(self, problem: Problem, attempts: int = 1) -> StageError:
+        """The error that ends a request for good."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +63,7 @@ class Job:
 
     def __init__(
         self,
-        engine: OpenAIEngine,
+        engine: Asking,
         requests: list[Request],
         sampling: Sampling,
         arrived: Arrived | None,
