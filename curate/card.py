@@ -49,7 +49,6 @@ def card_facts(curation: Curation, parts: Parts) -> CardFacts:
         sources=[_source_line(source) for source in curation.all_sources] + _seed_lines(curation),
         settings=_settings(curation),
         notes=parts.notes,
-        present=sorted(path.name for path in curation.folder.iterdir()),
     )
 
 

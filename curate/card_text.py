@@ -6,6 +6,7 @@ is quoted from them is cut, put on one line, and closed against Markdown and HTM
 
 from __future__ import annotations
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,14 +21,20 @@ _SIZES = (
     (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"),
 )  # fmt: skip
-# Subsets of the dataset: each file has columns of its own. Parquet has one schema for all rows.
+# Subsets of the dataset: the columns of each file.
+_TURNS = {"list": [{"name": "role", "dtype": "string"}, {"name": "content", "dtype": "string"}]}
+_ROW = [
+    {"name": "id", "dtype": "string"}, {"name": "messages", **_TURNS},
+    {"name": "meta", "dtype": "json"},
+]  # fmt: skip
+_PAIR = [
+    {"name": "id", "dtype": "string"}, {"name": "prompt", **_TURNS},
+    {"name": "chosen", "dtype": "string"}, {"name": "rejected", "dtype": "string"},
+    {"name": "margin", "dtype": "float64"}, {"name": "meta", "dtype": "json"},
+]  # fmt: skip
 _SUBSETS = {
-    "train": ("train.parquet", "train.jsonl"),
-    "eval": ("eval.jsonl",),
-    "prompts": ("prompts.jsonl",),
-    "preferences": ("preferences.jsonl",),
-    "preferences_eval": ("preferences_eval.jsonl",),
-}
+    "train": _ROW, "eval": _ROW, "prompts": _ROW, "preferences": _PAIR, "preferences_eval": _PAIR,
+}  # fmt: skip
 _EXAMPLE = 160
 _BAR = 24
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#~$!])")
@@ -45,19 +52,18 @@ class CardFacts:
     sources: Sequence[str] = ()
     settings: Sequence[str] = ()
     notes: Sequence[str] = ()
-    present: Sequence[str] = ()
 
 
 def card_text(facts: CardFacts, statistics: Mapping[str, Any]) -> str:
     """The whole card; sections without content are left out.
 
-    `facts.present` names the files of the folder, `statistics` is what `collect` returns.
+    `statistics` is what `collect` returns.
     """
     sections = [
         head(facts, statistics),
         f"# {escaped(facts.name)}\n\n{facts.made_by}",
         _synthetic(facts, statistics),
-        _section("How to load it", _loading(facts, statistics)),
+        _section("How to load it", _loading(statistics)),
         _section("Files", _files(statistics)),
         _section("Sources", "\n".join(facts.sources)),
         _section("How it was made", "\n".join(facts.settings)),
@@ -92,26 +98,25 @@ def head(facts: CardFacts, statistics: Mapping[str, Any]) -> str:
         "task_categories": ["text-generation"],
         "tags": tags,
     }
-    configs: list[dict[str, Any]] = [
-        {"config_name": name, "data_files": [{"split": "train", "path": file}]}
-        for name, file in subsets(facts, statistics)
-    ]
-    if configs:
-        configs[0]["default"] = True
-        value["configs"] = configs
+    names = subsets(statistics)
+    if names:
+        value["configs"] = [
+            {"config_name": name, "data_files": [{"split": "train", "path": f"{name}.jsonl"}]}
+            for name in names
+        ]
+        value["configs"][0]["default"] = True
+        # Without them the types of `meta`, whose keys differ from row to row, would be guessed.
+        value["dataset_info"] = [
+            {"config_name": name, "features": copy.deepcopy(_SUBSETS[name])} for name in names
+        ]
     text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
     return f"---\n{text}---"
 
 
-def subsets(facts: CardFacts, statistics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The subsets that can be loaded, with their files; files without rows have none."""
+def subsets(statistics: Mapping[str, Any]) -> list[str]:
+    """The subsets that can be loaded; files without rows have none."""
     files = statistics.get("files") or {}
-    found = []
-    for name, choices in _SUBSETS.items():
-        if (files.get(choices[-1]) or {}).get("rows"):
-            present = [choice for choice in choices if choice in facts.present]
-            found.append((name, present[0] if present else choices[-1]))
-    return found
+    return [name for name in _SUBSETS if (files.get(f"{name}.jsonl") or {}).get("rows")]
 
 
 def escaped(text: str, characters: int = 0) -> str:
@@ -158,19 +163,18 @@ def _synthetic(facts: CardFacts, statistics: Mapping[str, Any]) -> str:
     return text
 
 
-def _loading(facts: CardFacts, statistics: Mapping[str, Any]) -> str:
-    found = subsets(facts, statistics)
-    if not found:
+def _loading(statistics: Mapping[str, Any]) -> str:
+    names = subsets(statistics)
+    if not names:
         return ""
-    first, names = found[0][0], ", ".join(f"`{name}`" for name, _ in found)
-    text = (
+    return (
         "```python\nfrom datasets import load_dataset\n\n"
-        f'rows = load_dataset("path/to/this/folder", "{first}", split="train")\n```\n\n'
-        f"Subsets: {names}; each has the one split `train`."
+        f'rows = load_dataset("path/to/this/folder", "{names[0]}", split="train")\n```\n\n'
+        f"Subsets: {', '.join(f'`{name}`' for name in names)}; each has the one split `train`. "
+        "`meta` has the type `json`, for which `datasets` 4.7 or newer is needed. For a "
+        "folder on a disk, this card has to be there as `README.md`. The files are JSONL and "
+        "read without any of this, one JSON object a line."
     )
-    if any(file.endswith(".parquet") for _, file in found):
-        text += '\n\nIn Parquet `meta` is JSON text: `json.loads(row["meta"])`.'
-    return text
 
 
 def _files(statistics: Mapping[str, Any]) -> str:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from espalier.curate.pipeline import clip
-from espalier.curate.spread import Spread
 from espalier.errors import InputError, place
+from espalier.spread import Spread
 from espalier.text import stable_hash
 
 LARGEST = 10

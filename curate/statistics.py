@@ -25,9 +25,9 @@ from espalier.curate.clusters import cluster_statistics, result_lines
 from espalier.curate.groups import GROUPS, known_group, task_group
 from espalier.curate.openings import opening
 from espalier.curate.pipeline import clip
-from espalier.curate.spread import Reservoir, Spread, Tops, length_edges
 from espalier.files import atomic_write_json, read_json
 from espalier.records import Message
+from espalier.spread import Reservoir, Spread, Tops, length_edges
 from espalier.text import language, length
 
 STATISTICS = "statistics.json"
