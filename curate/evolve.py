@@ -167,12 +167,12 @@ class _Evolution:
                 self._fail(attempt, self.written, *verdict)
 
     def _bad_rewrite(self, attempt: Attempt, reply: str) -> Verdict | None:
-        if not attempt.text:
+        words = length(attempt.text)
+        if not words:
             return "no_rewrite", reply
         leak = leaked(attempt.text, attempt.entry.row.prompt, self.config.eliminate)
         if leak is not None:
             return leak
-        words = length(attempt.text)
         return ("long_rewrite", f"{words} words") if words > self.config.max_words else None
 
     def _compare(self, attempts: Sequence[Attempt]) -> None:

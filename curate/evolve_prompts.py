@@ -64,17 +64,17 @@ _NAMES = (
 )
 # A heading stands at the start of a line and is closed by a colon or by its marks.
 _HEADING = re.compile(
-    rf"^{_MARKS}(?:{_NAMES}){_MARKS}[:：]{_MARKS}|^[ \t]*[#*【\[]+[ \t]*(?:{_NAMES})[ \t]*[#*】\]]+"
-    rf"[ \t]*(?:$|(?=\S))",
+    rf"^{_MARKS}(?:{_NAMES}){_MARKS}[:：]{_MARKS}"
+    rf"|^[ \t]*[#*【\[]+[ \t]*(?:{_NAMES})[ \t]*(?:[#*】\]]+[ \t]*|$)",
     re.IGNORECASE | re.MULTILINE,
 )
 _OPENING = re.compile(
     r"^(?:(?:sure|certainly|of course|okay|ok|absolutely|yes)\b[ ,.!]*)?"
-    r"here(?:['’]s| is| are)\b[^\n:]{0,60}"
-    r"\b(?:prompt|instruction|version|rewrite|question|variation)\b[^\n:]{0,40}:\s*"
+    r"here(?:['’]s| is| are)\b[^\n:]{0,60}\b(?:prompt|instruction|version|rewrite|"
+    r"(?:new|rewritten|revised|evolved|harder|complex) (?:question|task))\b[^\n:]{0,40}:\s*"
     r"|^(?:sure|certainly|of course)[!.]\s*\n\s*"
     r"|^(?:好的?|当然(?:可以)?|没问题)?[，,。！!：: ]*(?:以下|下面|这)(?:就?是)?[^\n：:。]{0,24}"
-    r"(?:指令|提示|问题|题目|版本)[^\n：:。]{0,12}[：:]\s*"
+    r"(?:指令|提示词?|版本|(?:新|改写后?)的?(?:问题|题目))[^\n：:。]{0,12}[：:]\s*"
     r"|^(?:好的|当然可以|没问题)[。！!]\s*\n\s*",
     re.IGNORECASE,
 )
@@ -147,7 +147,7 @@ def parse_equality(text: str) -> bool | None:
     last one, and the rest. In a line that names both, "not equal" counts.
     """
     plain = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
-    plain = re.sub(r"[*_`#~\"“”]+", "", plain)
+    plain = re.sub(r"[ \t]+", " ", re.sub(r"[*_`#~\"“”]+", "", plain))
     lines = [line.strip(" \t.。!,;:()[]【】'") for line in plain.split("\n") if line.strip()]
     if not lines:
         return None
