@@ -23,7 +23,8 @@ class Frame:
     trailing digits, and no value is used twice in one instruction. `answer` is a template over
     the slots (`{Topic}` is `{topic}` with a capital) or a function of the slots and the input's
     entry; `inputs` holds the entries (texts under "input" and what can be asked about them) of
-    a task that works on an input.
+    a task that works on an input. `labelled` marks a classification task: its answers are the
+    few labels that the instruction names.
     """
 
     language: Language
@@ -32,6 +33,7 @@ class Frame:
     answer: Answer
     values: Mapping[str, Sequence[str]]
     inputs: tuple[Entry, ...] = ()
+    labelled: bool = False
 
     @cached_property
     def form(self) -> Form:

@@ -278,6 +278,49 @@ def _frame(group: Group, text: str, answer: Answer, inputs: tuple[Entry, ...] = 
     return Frame("en", group, text, answer, VALUES, inputs)
 
 
+def _labelled(text: str, answer: Answer, inputs: tuple[Entry, ...]) -> Frame:
+    return Frame("en", "understanding", text, answer, VALUES, inputs, labelled=True)
+
+
+def _sorted(labels: Mapping[str, tuple[str, ...]]) -> tuple[Entry, ...]:
+    """Inputs to classify, from the inputs of each label."""
+    return tuple(
+        {"input": text, "label": label} for label, texts in labels.items() for text in texts
+    )
+
+
+def _label(_: Mapping[str, str], entry: Entry) -> str:
+    return entry.get("label", "I cannot tell.")
+
+
+_REVIEWS = _sorted({
+    "positive": (
+        "Two years of daily use, and it still looks like new.",
+        "I bought a second one for my mother, who smiles whenever she sees it.",
+    ),
+    "negative": (
+        "It came apart on the second day, and nobody answered my letter.",
+        "I asked for my money back within an hour.",
+    ),
+})  # fmt: skip
+_MESSAGES = _sorted({
+    "question": ("Are you open on the first of May?", "Does the price include the delivery?"),
+    "complaint": ("I waited for forty minutes and was then sent home.",
+                  "The second invoice is wrong as well."),
+    "thanks": ("Your colleague found my scarf, how kind of her!",
+               "What a lovely afternoon we had, see you next year."),
+})  # fmt: skip
+_FINDS = _sorted({
+    "food": ("half a loaf of rye bread", "a bag of dried plums"),
+    "tool": ("a rusty pair of pliers", "a folding saw"),
+    "animal": ("a hedgehog under the stairs", "two sleeping moths"),
+})  # fmt: skip
+_CLAIMS = _sorted({
+    "true": ("A week has seven days.", "Ice is lighter than the water it floats on."),
+    "false": ("The sun rises in the west.", "A spider has four legs."),
+})  # fmt: skip
+
+
 FRAMES_EN: tuple[Frame, ...] = (
     _frame("generation", "[Write|Compose] a [short|gentle|four-line] poem about {topic} for {audience}.",
            "{Topic}, so near and so small, you are the best friend of all."),
@@ -301,7 +344,12 @@ FRAMES_EN: tuple[Frame, ...] = (
            "Dear reader, you will not believe what I did with {thing}."),
     _frame("generation", "Come up with {small} questions for a quiz on {topic}.",
            "When did {topic} begin? Who likes {topic} most?"),
-    _frame("understanding", "Is the text below {label}?", _asked("label"), _SENTENCES),
+    _labelled("Is the text below {label}?", _asked("label"), _SENTENCES),
+    _labelled("Decide whether the review of {product} is positive or negative.", _label, _REVIEWS),
+    _labelled("Label a message sent to {business} as question, complaint or thanks.", _label,
+              _MESSAGES),
+    _labelled("Found in {place}: is it food, a tool or an animal?", _label, _FINDS),
+    _labelled("{person} claims the following; reply true or false.", _label, _CLAIMS),
     _frame("understanding", "[Find|Name|Underline] {part} in the given sentence.",
            _asked("part"), _SENTENCES),
     _frame("understanding", "How does somebody feel who says that {remark}?",

@@ -204,6 +204,41 @@ def _frame(group: Group, text: str, answer: Answer, inputs: tuple[Entry, ...] = 
     return Frame("zh", group, text, answer, VALUES, inputs)
 
 
+def _labelled(text: str, answer: Answer, inputs: tuple[Entry, ...]) -> Frame:
+    return Frame("zh", "understanding", text, answer, VALUES, inputs, labelled=True)
+
+
+def _sorted(labels: Mapping[str, tuple[str, ...]]) -> tuple[Entry, ...]:
+    """Inputs to classify, from the inputs of each label."""
+    return tuple(
+        {"input": text, "label": label} for label, texts in labels.items() for text in texts
+    )
+
+
+def _label(_: Mapping[str, str], entry: Entry) -> str:
+    return entry.get("label", "说不准。")
+
+
+_REVIEWS = _sorted({
+    "好评": ("天天用，两年了还跟新的一样。", "又给妈妈买了一份，她见了就笑。"),
+    "差评": ("第二天就散了架，写信也没人回。", "用了不到一小时就去退货了。"),
+})  # fmt: skip
+_MESSAGES = _sorted({
+    "提问": ("你们五月一号开门吗？", "这个价钱包不包送货？"),
+    "投诉": ("等了四十分钟，最后让我回家。", "第二张账单也算错了。"),
+    "感谢": ("你们同事帮我找到了围巾，真是太好了！", "昨天下午过得很开心，明年再来。"),
+})  # fmt: skip
+_FINDS = _sorted({
+    "食物": ("半条黑面包", "一袋李子干"),
+    "工具": ("生锈的钳子", "折叠锯"),
+    "动物": ("楼梯下的刺猬", "两只睡着的飞蛾"),
+})  # fmt: skip
+_CLAIMS = _sorted({
+    "对": ("一个星期有七天。", "冰能浮在水面上。"),
+    "错": ("太阳从西边升起。", "蜘蛛有四条腿。"),
+})  # fmt: skip
+
+
 FRAMES_ZH: tuple[Frame, ...] = (
     _frame("generation", "[为|给]{audience}写一首关于{topic}的[小|短]诗。",
            "{topic}轻轻来，陪我到天明。"),
@@ -219,7 +254,11 @@ FRAMES_ZH: tuple[Frame, ...] = (
     _frame("generation", "以{person}的口气给{audience}写信的开头，谈谈{thing}。",
            "你好，你一定想不到我和{thing}的事。"),
     _frame("generation", "出{small}道和{topic}有关的问答题。", "{topic}从哪里来？谁最喜欢{topic}？"),
-    _frame("understanding", "下面这段话是{label}？", _asked("label"), _SENTENCES),
+    _labelled("下面这段话是{label}？", _asked("label"), _SENTENCES),
+    _labelled("判断买{product}的人写的是好评还是差评。", _label, _REVIEWS),
+    _labelled("{business}收到一条留言，归入提问、投诉、感谢之一。", _label, _MESSAGES),
+    _labelled("在{place}发现的东西，属于食物、工具还是动物？", _label, _FINDS),
+    _labelled("{person}的说法是对还是错？", _label, _CLAIMS),
     _frame("understanding", "[找出|指出|写下]所给句子里的{part}。", _asked("part"), _SENTENCES),
     _frame("understanding", "有人说“{remark}”，他心里[怎么样|有什么感受]？", _of(_REMARKS, "remark")),
     _frame("understanding", "向{audience}解释“{saying}”。", _of(_SAYINGS, "saying")),

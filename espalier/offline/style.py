@@ -52,6 +52,16 @@ class OfflineOptions(BaseModel):
     list_truncation_rate: float = Field(
         0.1, ge=0, le=1, description="Instruction lists cut off within the last instruction."
     )
+    odd_format_rate: float = Field(
+        0.05, ge=0, le=1, description="Lists and examples with unusual numbers, labels or marks."
+    )
+    example_fault_rate: float = Field(
+        0.06,
+        ge=0,
+        le=1,
+        description="Examples of a task with a fault: cut off, repeated, with "
+        "two outputs for one input, without a label …",
+    )
     equal_rewrite_rate: float = Field(
         0.05, ge=0, le=1, description="Evolved instructions that are the same as before."
     )
