@@ -62,19 +62,23 @@ class EvaluationTexts:
                 self._add_text(key, text)
 
     def findings(self, row: Example) -> list[dict[str, Any]]:
-        """What a training row shares, the turns in order; empty for a clean row.
+        """What a training row shares, the most telling first; empty for a clean row.
 
         Each finding has `kind`, the evaluation row (`file`, `number`, `row`) and `text`, the
         row's own words; a run of words also has its place (`turn` from 1, `role`, `start` and
         `end` in characters), its `tokens`, the `longest` run in that one evaluation text, the
         `share` of that text and `others` (further evaluation rows); near prompts have `jaccard`.
         """
-        found = self._prompt_findings(row)
+        found = []
         if self._grams is not None:
             for turn, message in enumerate(row.messages, 1):
                 for span in self._grams.spans(message.content):
                     found.append(self._span(span, turn, message))
-        return found
+        prompt = self._prompt_finding(row)
+        if prompt is None:
+            return found
+        # An equal prompt says more than the words in it, a near one less.
+        return [prompt, *found] if prompt["kind"] == "same_prompt" else [*found, prompt]
 
     def _add_text(self, key: str, text: str) -> None:
         if self._grams is not None:
@@ -87,19 +91,19 @@ class EvaluationTexts:
         if self._near is not None:
             self._near.add(key, text)
 
-    def _prompt_findings(self, row: Example) -> list[dict[str, Any]]:
+    def _prompt_finding(self, row: Example) -> dict[str, Any] | None:
         if self._config.fields == "answer":
-            return []
+            return None
         text = user_text(row.prompt_messages)
         key = self._equal.get(normalise(text))
         if key is not None:
-            return [{"kind": "same_prompt", **self._rows[int(key)], "text": clip(text, _SHOWN)}]
+            return {"kind": "same_prompt", **self._rows[int(key)], "text": clip(text, _SHOWN)}
         matches = self._near.matches(text) if self._near is not None else []
         if not matches:
-            return []
+            return None
         key, similarity = matches[0]
         shown = {"text": clip(text, _SHOWN), "jaccard": round(similarity, 4)}
-        return [{"kind": "near_prompt", **self._rows[int(key)], **shown}]
+        return {"kind": "near_prompt", **self._rows[int(key)], **shown}
 
     def _span(self, span: Span, turn: int, message: Message) -> dict[str, Any]:
         others = [self._rows[int(key)]["row"] for key in span.keys[1:]]
@@ -205,9 +209,10 @@ def _evidence(found: list[dict[str, Any]]) -> str:
         return f"the prompt of evaluation {where}"
     if first["kind"] == "near_prompt":
         return f"Jaccard {first['jaccard']:.2f} of prompt n-grams with evaluation {where}"
-    longest = max((item for item in found if item["kind"] == "ngram"), key=_tokens)
+    spans = [item for item in found if item["kind"] == "ngram"]
+    longest = max(spans, key=_tokens)
     where = f"row {longest['number']} of {longest['file']} ({longest['row']})"
-    more = f"; {len(found)} such places" if len(found) > 1 else ""
+    more = f"; {len(spans)} such places" if len(spans) > 1 else ""
     return (
         f"{longest['tokens']} words in a row of evaluation {where}, in the {longest['role']} "
         f"turn: “{clip(longest['text'], _SHOWN)}”{more}"
