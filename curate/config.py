@@ -7,10 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from espalier.curate.config_dedup import DedupConfig
-from espalier.curate.config_filters import FilterConfig
-from espalier.curate.config_holdout import HoldoutConfig
+from espalier.curate.config_dialogues import DialogueConfig, SelfChatConfig
+from espalier.curate.config_evolve import EvolveConfig
+from espalier.curate.config_filters import FilterConfig, PiiConfig, RepairConfig
+from espalier.curate.config_holdout import DecontaminateConfig, HoldoutConfig
 from espalier.curate.config_instruct import SelfInstructConfig
 from espalier.curate.config_preferences import PairsConfig, PreferencesConfig
+from espalier.curate.config_select import QualityConfig, SelectionConfig
 from espalier.curate.options import BadRow, Language, Options, SafetyKind
 
 
@@ -103,10 +106,28 @@ class CurateConfig(Options):
     self_instruct: SelfInstructConfig | None = Field(
         None, description="Let the teacher write new tasks after seed tasks."
     )
+    evolve: EvolveConfig | None = Field(
+        None, description="Let the teacher make instructions harder and rarer (Evol-Instruct)."
+    )
+    self_chat: SelfChatConfig | None = Field(
+        None, description="Let the teacher play both sides of dialogues that begin with prompts."
+    )
     answers: AnswerConfig = Field(default_factory=AnswerConfig, description="Teacher's answers.")
+    repair: RepairConfig | None = Field(None, description="Repair of damaged text; null: off.")
+    dialogues: DialogueConfig | None = Field(
+        None, description="Cleaning and splitting of dialogues; null: off."
+    )
     filters: FilterConfig = Field(default_factory=FilterConfig, description="Rules on rows.")
-    dedup: DedupConfig = Field(default_factory=DedupConfig, description="Exact duplicates.")
+    pii: PiiConfig | None = Field(None, description="Personal data; null: left as it is.")
+    dedup: DedupConfig = Field(default_factory=DedupConfig, description="Duplicates.")
+    decontaminate: DecontaminateConfig | None = Field(
+        None, description="Away from evaluation files; null: off."
+    )
     holdout: HoldoutConfig = Field(default_factory=HoldoutConfig, description="Held-out rows.")
+    quality: QualityConfig | None = Field(None, description="Scores of rows; null: none.")
+    selection: SelectionConfig | None = Field(
+        None, description="The best and most different rows; null: all."
+    )
     preferences: PreferencesConfig = Field(
         default_factory=PreferencesConfig, description="Preference pairs."
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from espalier.curate.config import (
     CurateConfig,
@@ -14,11 +17,19 @@ from espalier.curate.config import (
     Source,
 )
 from espalier.curate.config_dedup import DedupConfig
+from espalier.curate.contamination import (
+    EvaluationTexts,
+    contamination_step,
+    read_evaluation,
+)
 from espalier.curate.decontaminate import HeldOut, decontaminate
 from espalier.curate.dedup import exact_dedup
+from espalier.curate.dialogues import dialogue_step
 from espalier.curate.filters import prompt_rules, rule_step
-from espalier.curate.parts import MARKERS, read_rows_of
+from espalier.curate.parts import MARKERS, Work, read_rows_of
+from espalier.curate.pii import pii_step
 from espalier.curate.pipeline import Ledger, Step, Tally
+from espalier.curate.repair import repair_step
 from espalier.curate.sources import (
     Drawing,
     OpenFile,
@@ -28,14 +39,19 @@ from espalier.curate.sources import (
     prompts_to_answer,
 )
 from espalier.engines import open_engine
-from espalier.engines.base import Engine
+from espalier.engines.base import Engine, EngineSpec
 from espalier.errors import UsageError
 from espalier.formats.read import read_examples
 from espalier.records import Example
 from espalier.run import StageContext
+from espalier.spending import Meter, journals_below
 
 EVAL = "eval.jsonl"
 HELD_PROMPTS = f"{MARKERS}/held_prompts.jsonl"
+# Kinds of lines that parts write beside their rows.
+CONTAMINATION = "contamination"
+CLUSTERS = "clusters"
+RANKINGS = "rankings"
 AnySource = OpenFile | OpenSafety | ProceduralSource
 
 
@@ -128,21 +144,86 @@ class Curation:
         rows = read_rows_of(self.folder / HELD_PROMPTS)
         return ledger.through(rows, [("evaluation's prompts", decontaminate(self._evaluation()))])
 
+    @cached_property
+    def evaluation_texts(self) -> EvaluationTexts | None:
+        """What `decontaminate` keeps rows away from; None where it is off."""
+        config = self.config.decontaminate
+        if config is None:
+            return None
+        return read_evaluation(config, lambda name: located(name, self.context.path))
+
+    def decontamination(self, write: Callable[[dict[str, Any]], None]) -> list[tuple[str, Step]]:
+        """The step against the evaluation files, where there are any."""
+        config, texts = self.config.decontaminate, self.evaluation_texts
+        if config is None or texts is None:
+            return []
+        return [("evaluation files", contamination_step(config, texts, write))]
+
     def away_from_held_out(self) -> list[tuple[str, Step]]:
         """The step that keeps rows away from the held-out ones, where there are any."""
         held_out = self.held_out
         return [("held-out prompts", decontaminate(held_out))] if len(held_out) else []
 
-    def prompt_rows(self, use: str, ledger: Ledger) -> Iterator[Example]:
+    def prompt_rows(self, use: str, work: Work, ledger: Ledger) -> Iterator[Example]:
         """The prompts that the sources give for `prompts` or `preferences`, through the rules."""
         return ledger.through(
             self._raw_prompts(use, ledger.tally("read")),
             [
+                *self.cleaning(),
                 ("prompt rules", rule_step(prompt_rules(self.config.filters))),
                 ("exact duplicates", exact_dedup(DedupConfig(key="prompt"))),
                 *self.away_from_held_out(),
+                *self.decontamination(work.writer(CONTAMINATION)),
             ],
         )
+
+    def cleaning(self) -> list[tuple[str, Step]]:
+        """What alters rows: repair of text, cleaning of dialogues, personal data."""
+        config = self.config
+        steps: list[tuple[str, Step]] = []
+        if config.repair is not None:
+            steps.append(("repair", repair_step(config.repair)))
+        if config.dialogues is not None:
+            steps.append(("dialogues", dialogue_step(config.dialogues)))
+        if config.pii is not None:
+            steps.append(("personal data", pii_step(config.pii)))
+        return steps
+
+    def start_rows(self, names: Sequence[str] | None, made: Sequence[str]) -> Iterator[Example]:
+        """Training rows that a generator may start from, through the rules on prompts.
+
+        `names` are sources (None: all), `made` the files that earlier generators wrote. What is
+        dropped here is dropped again, counted and stored, on the way of the training rows.
+        """
+        ledger = Ledger("start", io.StringIO())
+        return ledger.through(
+            self._training_sources(names, made),
+            [
+                *self.cleaning(),
+                ("prompt rules", rule_step(prompt_rules(self.config.filters))),
+                ("exact duplicates", exact_dedup(DedupConfig(key="prompt"))),
+                *self.away_from_held_out(),
+                *self.decontamination(lambda line: None),
+            ],
+        )
+
+    def _training_sources(
+        self, names: Sequence[str] | None, made: Sequence[str]
+    ) -> Iterator[Example]:
+        silent = Tally("read", "start", lambda reject: None)
+        shares = self.held_out_shares()
+        for place, source in enumerate(self.sources("sft")):
+            if names is not None and source.name not in names:
+                continue
+            if isinstance(source, ProceduralSource):
+                drawn = self.draw_training(source)[sum(shares.get(place, (0, 0))) :]
+                yield from prompts_to_answer(drawn)
+            else:
+                yield from source.examples(silent, str(self.seed))
+        for file in made:
+            for row in read_rows_of(self.folder / file):
+                if names is None or row.meta.get("source") in names:
+                    yield row
 
     def _raw_prompts(self, use: str, tally: Tally) -> Iterator[Example]:
         drawing = Drawing(self.seed)
@@ -153,22 +234,48 @@ class Curation:
             elif not source.holds_pairs:
                 yield from source.examples(tally, str(self.seed))
 
-    def teacher(self) -> AbstractContextManager[Engine]:
-        """The teacher, closed at the end."""
-        return self._engine("teacher")
+    @cached_property
+    def meter(self) -> Meter:
+        """What the run has spent, this stage's earlier processes included, and its budget."""
+        shared = self.context.shared
+        meter = Meter.of_run(self.context.run, shared.budget, [shared.teacher, shared.judge])
+        if not self.folder.is_relative_to(self.context.run):
+            for path in journals_below(self.folder):
+                meter.read(path)
+        return meter
 
-    def teacher_if(self, needed: bool) -> AbstractContextManager[Engine | None]:
-        """The teacher, or None where it is not needed (then no key and no model is either)."""
-        return self._engine("teacher") if needed else nullcontext()
+    @property
+    def answers_wanted(self) -> bool:
+        """Whether the teacher answers rows of training sources."""
+        return any(
+            isinstance(source, ProceduralSource) or source.source.answer
+            for source in self.sources("sft")
+        )
 
-    def judge(self) -> AbstractContextManager[Engine]:
-        """The judge, closed at the end."""
-        return self._engine("judge")
+    def teacher(self, step: str) -> AbstractContextManager[Engine]:
+        """The teacher, closed at the end; what it costs counts for `step`."""
+        return self.engine("teacher", step, self.context.shared.teacher)
 
-    def _engine(self, role: str) -> AbstractContextManager[Engine]:
-        spec = getattr(self.context.shared, role)
+    def judge(self, step: str) -> AbstractContextManager[Engine]:
+        """The judge, closed at the end; what it costs counts for `step`."""
+        return self.engine("judge", step, self.context.shared.judge)
+
+    def engine(self, role: str, step: str, spec: EngineSpec) -> AbstractContextManager[Engine]:
+        """An engine with a journal of its own, named by its role."""
         journal = self.folder / "journal" / f"{role}.jsonl"
-        return closing(open_engine(spec, seed=self.seed, journal=journal))
+        return closing(
+            open_engine(spec, seed=self.seed, journal=journal, meter=self.meter, step=step)
+        )
+
+    def model(self, text: str) -> Path | str:
+        """A local model as a recipe names it: a stage of this run, a folder, or a hub name."""
+        stage = self.context.run / text / "model"
+        if text.isidentifier() and stage.is_dir():
+            return stage
+        path = self.context.path(text)
+        if (path / "model").is_dir():
+            return path / "model"
+        return path if path.is_dir() else text
 
 
 def _share(total: int, parts: int, number: int) -> int:

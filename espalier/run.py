@@ -29,6 +29,7 @@ from espalier.files import (
     hash_path,
     read_json,
 )
+from espalier.prices import Budget
 from espalier.progress import duration, say
 from espalier.stages import NAMES as STAGE_NAMES
 
@@ -65,6 +66,9 @@ class Shared(BaseModel):
     )
     judge: EngineSpec = Field(
         default_factory=EngineSpec, description="The engine that compares answers."
+    )
+    budget: Budget | None = Field(
+        None, description="Limit of what the run may spend on generation; null: none."
     )
 
 
@@ -157,13 +161,29 @@ def _fingerprint(
     context: StageContext, runner: StageRunner, inputs: Mapping[str, Path]
 ) -> dict[str, Any]:
     value = {
-        "options": context.options.model_dump(mode="json", exclude=set(runner.ignores)),
-        "shared": context.shared.model_dump(mode="json", include=set(runner.uses)),
+        "options": _decisive(
+            context.options, set(type(context.options).model_fields) - set(runner.ignores)
+        ),
+        "shared": _decisive(context.shared, set(runner.uses)),
         "inputs": {name: hash_path(path) for name, path in sorted(inputs.items())},
         "source": provenance.source_hashes(runner.module),
     }
     result: dict[str, Any] = json.loads(json.dumps(value))
     return result
+
+
+def _decisive(value: Any, names: set[str] | None = None) -> Any:
+    """Options as JSON, without what can't change a result (an engine's address, its rate)."""
+    if isinstance(value, EngineSpec):
+        return value.model_dump(mode="json", exclude=set(EngineSpec.OPERATIONAL))
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return {n: _decisive(getattr(value, n)) for n in fields if names is None or n in names}
+    if isinstance(value, Mapping):
+        return {str(key): _decisive(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_decisive(item) for item in value]
+    return value
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -283,6 +303,7 @@ def _write_manifest(
     # A result outside the stage's folder (the report's page) is named by the runner.
     for path in counts.pop("outputs", ()):
         outputs[os.path.relpath(path, folder)] = Path(path).stat().st_size
+    spending = counts.pop("spending", [])
     manifest = {
         "stage": context.stage,
         "status": "done",
@@ -290,6 +311,7 @@ def _write_manifest(
         "finished": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "wall_seconds": round(time.monotonic() - started, 2),
         "counts": counts,
+        "spending": spending,
         "seed": context.shared.seed,
         "inputs": {
             name: {"path": str(path), "sha256": fingerprint["inputs"][name]}

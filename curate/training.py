@@ -1,0 +1,189 @@
+"""The way of the training rows: from their sources, through every step, to train.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from espalier.curate.config import ProceduralSource
+from espalier.curate.curation import CONTAMINATION, Curation
+from espalier.curate.dedup import exact_dedup
+from espalier.curate.filters import answer_rules, prompt_rules, rule_step
+from espalier.curate.groups import group_of
+from espalier.curate.parts import Parts, Work, read_rows_of, writers
+from espalier.curate.pii import pii_step
+from espalier.curate.pipeline import Step, Tally
+from espalier.curate.quality import ifd_step, judge_step, reward_step
+from espalier.curate.respond import respond
+from espalier.curate.segments import Segment, Stop, cut, rows_of, segment_file, travel
+from espalier.curate.selection import select_rows
+from espalier.curate.sources import prompts_to_answer
+from espalier.curate.terms import term_flags, term_rules
+from espalier.errors import StageError
+from espalier.formats.read import write_examples
+from espalier.progress import Progress
+from espalier.records import Example
+
+TRAIN = "train.jsonl"
+
+
+def train(curation: Curation, parts: Parts, made: Sequence[str]) -> None:
+    """All training rows through all stops, to JSONL, Parquet and the formats asked for.
+
+    `made` names the files of rows that the generators wrote before.
+    """
+    segments = cut(stops(curation))
+    for number, segment in enumerate(segments, 1):
+        last = number == len(segments)
+        extra = [f"train.{name}.jsonl" for name in curation.config.output_formats]
+        outputs = [TRAIN, "train.parquet", *extra] if last else [segment_file(number)]
+        name = "train" if last else f"rows-{number}"
+        parts.run(name, outputs, partial(_travel, curation, segment, number, made, last))
+
+
+def _travel(
+    curation: Curation, segment: Segment, number: int, made: Sequence[str], last: bool, work: Work
+) -> None:
+    ledger = work.ledger("train")
+    count = 0
+    with (
+        ExitStack() as stack,
+        writers(curation.folder, [TRAIN if last else segment_file(number)]) as (write,),
+        Progress("curate: training rows") as progress,
+    ):
+        if number > 1:
+            rows = rows_of(curation.folder, number - 1)
+        else:
+            rows = partial(_sources, curation, ledger.tally("read"), made)
+        for row in travel(segment, rows, ledger, work, stack):
+            write(row)
+            count += 1
+            progress.update(1, curation.meter.note())
+        ledger.require_rows("rows")
+        if not count:
+            raise StageError(
+                "The sources gave no training row.",
+                where="curate.sources",
+                expected="at least one readable row",
+                hint="look at the file with `espalier inspect FILE`",
+            )
+    if last:
+        work.counts["train"] = count
+        _other_forms(curation)
+
+
+def _other_forms(curation: Curation) -> None:
+    formats = [("train.parquet", "espalier")]
+    formats += [(f"train.{name}.jsonl", name) for name in curation.config.output_formats]
+    for name, form in formats:
+        write_examples(curation.folder / name, read_rows_of(curation.folder / TRAIN), format=form)
+
+
+def _sources(curation: Curation, tally: Tally, made: Sequence[str]) -> Iterator[Example]:
+    shares = curation.held_out_shares()
+    for place, source in enumerate(curation.sources("sft")):
+        if isinstance(source, ProceduralSource):
+            drawn = curation.draw_training(source)[sum(shares.get(place, (0, 0))) :]
+            yield from tally.all(prompts_to_answer(drawn))
+        else:
+            yield from source.examples(tally, str(curation.seed))
+    for name in made:
+        yield from tally.all(read_rows_of(curation.folder / name))
+
+
+def stops(curation: Curation) -> list[Stop]:
+    """Everything that training rows pass, in order."""
+    config = curation.config
+    on_answers = rule_step(answer_rules(config.filters))
+    found = [
+        *(Stop.of(name, step) for name, step in curation.cleaning()),
+        Stop.of("prompt rules", rule_step(prompt_rules(config.filters))),
+        Stop.of("answer rules", on_answered(on_answers)),
+        *_terms(curation),
+        *_duplicates(curation),
+        *(Stop.of(name, step) for name, step in curation.away_from_held_out()),
+        *_decontamination(curation),
+    ]
+    if curation.answers_wanted:
+        found += [Stop("teacher's answers", partial(_answers, curation))]
+        if config.pii is not None:
+            found.append(Stop.of("personal data in them", pii_step(config.pii)))
+        found.append(Stop.of("rules on them", on_answers))
+    return [*found, *_quality(curation), Stop.of("task groups", _grouped), *_selection(curation)]
+
+
+def _terms(curation: Curation) -> list[Stop]:
+    filters = curation.config.filters
+    if filters.keywords is None and filters.safety is None:
+        return []
+    rules = term_rules(filters, curation.context.path)
+    flags = term_flags(filters, curation.context.path)
+    return [Stop.of("word lists", rule_step(rules)), Stop.of("marked words", flags)]
+
+
+def _duplicates(curation: Curation) -> list[Stop]:
+    config = curation.config.dedup
+    return [] if config.key == "none" else [Stop.of("exact duplicates", exact_dedup(config))]
+
+
+def _decontamination(curation: Curation) -> list[Stop]:
+    def make(work: Work, stack: ExitStack) -> Step:
+        [(_, step)] = curation.decontamination(work.writer(CONTAMINATION))
+        return step
+
+    return [] if curation.config.decontaminate is None else [Stop("evaluation files", make)]
+
+
+def _answers(curation: Curation, work: Work, stack: ExitStack) -> Step:
+    teacher = stack.enter_context(curation.teacher("answers"))
+    return respond(teacher, curation.config.answers, curation.seed)
+
+
+def _quality(curation: Curation) -> list[Stop]:
+    """Scores by local models, then by the judge: only what the models let pass costs a call."""
+    config = curation.config.quality
+    found: list[Stop] = []
+    if config is None:
+        return found
+    if config.ifd is not None:
+        model = curation.model(config.ifd.model)
+        found.append(Stop.of("difficulty", ifd_step(config.ifd, model)))
+    if config.reward is not None:
+        folder = Path(curation.model(config.reward.model))
+        found.append(Stop.of("reward", reward_step(config.reward, folder)))
+    if config.judge is not None:
+        options = config.judge
+
+        def judged(work: Work, stack: ExitStack) -> Step:
+            return judge_step(options, stack.enter_context(curation.judge("quality")))
+
+        found.append(Stop("judge's marks", judged))
+    return found
+
+
+def _selection(curation: Curation) -> list[Stop]:
+    config = curation.config.selection
+    if config is None:
+        return []
+    return [Stop("selection", make_barrier=lambda work, stack: select_rows(config))]
+
+
+def on_answered(step: Step) -> Step:
+    """The step on rows that do not wait for the teacher; the others pass, in their place."""
+
+    def passing(rows: Iterable[Example], tally: Tally) -> Iterator[Example]:
+        for row in rows:
+            if row.meta.get("to_answer"):
+                yield row
+            else:
+                yield from step([row], tally)
+
+    return passing
+
+
+def _grouped(rows: Iterable[Example], tally: Tally) -> Iterator[Example]:
+    """Name the task group of rows that have none, so that everything later can go by it."""
+    for row in rows:
+        yield row if "group" in row.meta else row.with_meta(group=group_of(row))
