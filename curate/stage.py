@@ -170,7 +170,9 @@ def _finish(curation: Curation, parts: Parts) -> Mapping[str, Any]:
             parts.join(side, folder / f"{side}.jsonl")
     atomic_write_json(folder / "funnel.json", parts.funnel)
     spending = curation.meter.summary()
-    write_card(curation, parts, write_statistics(folder, spending, seed=curation.seed))
+    # Which process paid is no fact about the data.
+    costs = [{k: v for k, v in row.items() if k != "from_journal"} for row in spending]
+    write_card(curation, parts, write_statistics(folder, costs, seed=curation.seed))
     say(table(parts.funnel))
     for note in parts.notes:
         say(f"  note: {note}")

@@ -59,7 +59,8 @@ def _open(spec: EngineSpec, seed: int, account: Account | None, journal: Path | 
         state = None if journal is None else journal.with_suffix(".batches")
         return BatchEngine(engine, state)
     local = _open_local(spec, seed)
-    if account is None:
+    # What is not journaled can't be counted over several processes, and costs nothing.
+    if account is None or not (local.costly or account.meter.budget.local):
         return local
     from espalier.engines.metered import MeteredEngine
 
