@@ -8,11 +8,13 @@ each begin with a question and end with an answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from espalier.curate.config_dialogues import DialogueConfig
 from espalier.curate.dialogue_text import clean_turns, disorder, framed, merged
 from espalier.curate.pipeline import Step, Tally
+from espalier.errors import InputError, require
 from espalier.records import Example, Message
 
 _ASCII_PER_TOKEN = 4
@@ -29,14 +31,34 @@ def estimate_tokens(text: str) -> int:
 def token_counter(tokenizer: str | None) -> Count:
     """Counts the tokens of texts, with the tokenizer of a folder or by the estimate.
 
+    Special tokens that are written in a text count as the plain text that they are there.
     Raises InputError for a folder that holds no tokenizer.
     """
     if tokenizer is None:
         return lambda texts: [estimate_tokens(text) for text in texts]
+    path = Path(tokenizer) / "tokenizer.json"
+    if not path.is_file():
+        return _by_model(tokenizer)
+    package: Any = require("tokenizers", extra="train", feature="Counting with a tokenizer")
+    try:
+        loaded = package.Tokenizer.from_file(str(path))
+    except Exception as error:  # the package raises the base class itself
+        raise InputError(
+            "A tokenizer can't be read.", where=str(path), expected=f"tokenizer.json ({error})"
+        ) from error
+    loaded.no_truncation()
+    loaded.no_padding()
+    loaded.encode_special_tokens = True
+    return lambda texts: [
+        len(encoded.ids) for encoded in loaded.encode_batch(list(texts), add_special_tokens=False)
+    ]
+
+
+def _by_model(folder: str) -> Count:
     from espalier.encoding import tokenize_plain
     from espalier.models import load_tokenizer
 
-    loaded: Any = load_tokenizer(tokenizer)
+    loaded = load_tokenizer(folder)
     return lambda texts: [len(ids) for ids in tokenize_plain(loaded, texts)]
 
 

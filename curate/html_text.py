@@ -15,9 +15,8 @@ _PAGE = re.compile(
 )
 _DROPPED = frozenset(("script", "style", "button", "svg", "head", "title"))
 _PARAGRAPHS = frozenset(("p", "div", "section", "article", "blockquote", "table", "ul", "ol"))
-_MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*"}
+_MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*", "code": "`"}
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
-_BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+\n")
 _LANGUAGE = re.compile(r"(?:language|lang)-([\w+#.-]+)")
 
 
@@ -30,14 +29,17 @@ def is_page(text: str) -> bool:
 
 
 def markdown(text: str) -> str:
-    """The text of HTML, with its paragraphs, lists, emphasis, links and code as Markdown."""
+    """The text of HTML, with its paragraphs, lists, emphasis, links and code as Markdown.
+
+    Line breaks of the text and of code stay; those between elements are the elements' own.
+    """
     pieces = FENCED.split(text)
-    # split gives: outside, fenced block, fence marks, outside, ...
+    # split gives: outside, fenced block, its marks, outside, ...
     done = []
     for place in range(0, len(pieces), 3):
         done.append(_converted(pieces[place]))
         done += pieces[place + 1 : place + 2]
-    return _BLANK_LINES.sub("\n\n", "\n".join(piece for piece in done if piece)).strip()
+    return "\n\n".join(piece for piece in done if piece)
 
 
 def _converted(html: str) -> str:
@@ -53,47 +55,49 @@ class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self._parts: list[str] = []
+        self._break = 0
         self._lists: list[int | None] = []
         self._links: list[str] = []
         self._dropped = 0
-        self._code = False
-        self._row_started = False
+        self._code: list[str] | None = None
+        self._language = ""
+        self._cells = 0
 
     def text(self) -> str:
-        """What was collected, with single blank lines between paragraphs."""
-        return _BLANK_LINES.sub("\n\n", "".join(self._parts)).strip()
+        """What was collected."""
+        return "".join(self._parts).strip()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
+        values = {name: value or "" for name, value in attrs}
         if tag in _DROPPED:
             self._dropped += 1
-        elif tag == "br":
-            self._parts.append("\n")
+        elif tag in ("br", "tr"):
+            self._end_line(1)
+            self._cells = 0
         elif tag in ("ul", "ol"):
+            self._end_line(1 if self._lists else 2)
             self._lists.append(1 if tag == "ol" else None)
-            self._parts.append("\n" if len(self._lists) > 1 else "\n\n")
         elif tag == "li":
             self._item()
         elif tag == "pre":
-            self._code = True
-            self._parts.append("\n\n```\n")
-        elif tag == "code":
-            self._open_code(values.get("class") or "")
+            self._code, self._language = [], ""
+        elif tag == "code" and self._code is not None:
+            found = _LANGUAGE.search(values.get("class", ""))
+            self._language = found[1] if found else ""
+            # What stands above the code in its box is a label, or a button.
+            self._code = []
         elif tag == "a":
-            self._links.append(values.get("href") or "")
-            self._parts.append("[")
-        elif tag == "tr":
-            self._parts.append("\n")
-            self._row_started = False
+            self._links.append(values.get("href", ""))
+            self._write("[")
         elif tag in ("td", "th"):
-            self._parts.append(" | " if self._row_started else "")
-            self._row_started = True
+            self._cell()
         elif tag in _HEADINGS:
-            self._parts.append("\n\n" + _HEADINGS[tag])
+            self._end_line(2)
+            self._write(_HEADINGS[tag])
         elif tag in _PARAGRAPHS:
-            self._parts.append("" if self._lists else "\n\n")
-        else:
-            self._parts.append(_MARKS.get(tag, ""))
+            self._paragraph()
+        elif tag in _MARKS:
+            self._write(_MARKS[tag])
 
     def handle_endtag(self, tag: str) -> None:
         if tag in _DROPPED:
@@ -101,39 +105,56 @@ class _Reader(HTMLParser):
         elif tag in ("ul", "ol"):
             if self._lists:
                 self._lists.pop()
-            self._parts.append("" if self._lists else "\n\n")
-        elif tag == "pre":
-            self._code = False
-            self._parts.append("\n```\n\n")
-        elif tag == "code":
-            self._parts.append("" if self._code else "`")
+            self._paragraph()
+        elif tag == "pre" and self._code is not None:
+            code, self._code = "".join(self._code).strip("\n"), None
+            self._end_line(2)
+            self._write(f"```{self._language}\n{code}\n```")
+            self._end_line(2)
         elif tag == "a" and self._links:
             target = self._links.pop()
             self._parts.append(f"]({target})" if target else "]")
         elif tag in _HEADINGS or tag in _PARAGRAPHS:
-            self._parts.append("" if self._lists else "\n\n")
-        else:
-            self._parts.append(_MARKS.get(tag, ""))
+            self._paragraph()
+        elif tag in _MARKS and self._code is None:
+            self._parts.append(_MARKS[tag])
 
     def handle_data(self, data: str) -> None:
         if self._dropped:
             return
-        if self._code:
-            self._parts.append(data)
-        elif data.strip() or (self._parts and not self._parts[-1].endswith("\n")):
-            self._parts.append(re.sub(r"\s*\n\s*", "\n" if "\n\n" in data else " ", data))
+        if self._code is not None:
+            self._code.append(data)
+        elif not data.strip() and "\n" in data:
+            self._end_line(min(2, data.count("\n")))
+        elif data.strip() or not self._break:
+            self._write(data.lstrip() if self._break else data)
+
+    def _write(self, text: str) -> None:
+        if self._code is not None:
+            return
+        if self._break and self._parts:
+            self._parts[-1] = self._parts[-1].rstrip(" \t")
+            self._parts.append("\n" * self._break)
+        self._break = 0
+        self._parts.append(text)
+
+    def _end_line(self, count: int) -> None:
+        """Ask for so many line ends before what comes next."""
+        self._break = max(self._break, count)
+
+    def _paragraph(self) -> None:
+        self._end_line(1 if self._lists else 2)
+
+    def _cell(self) -> None:
+        if self._cells:
+            self._break = 0
+            self._write(" | ")
+        self._cells += 1
 
     def _item(self) -> None:
-        depth = max(0, len(self._lists) - 1)
+        self._end_line(1)
         number = self._lists[-1] if self._lists else None
         if number is not None:
             self._lists[-1] = number + 1
-        self._parts.append("\n" + "  " * depth + ("- " if number is None else f"{number}. "))
-
-    def _open_code(self, names: str) -> None:
-        if not self._code:
-            self._parts.append("`")
-            return
-        found = _LANGUAGE.search(names)
-        if found and self._parts and self._parts[-1] == "\n\n```\n":
-            self._parts[-1] = f"\n\n```{found[1]}\n"
+        depth = "  " * max(0, len(self._lists) - 1)
+        self._write(depth + ("- " if number is None else f"{number}. "))

@@ -353,7 +353,8 @@ def test_each_elimination_and_its_switch(
     assert not rows
     assert [reject["rule"] for reject in rejects] == [rule]
     assert rejects[0]["evidence"]
-    rows, rejects = one(language, **{switch: False}, **replies)
+    options: dict[str, Any] = {switch: False, **replies}
+    rows, rejects = one(language, **options)
     assert len(rows) == 1 and not rejects
 
 
