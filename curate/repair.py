@@ -20,6 +20,7 @@ from espalier.text import language
 if TYPE_CHECKING:
     from ftfy import TextFixerConfig
 
+_ROUNDS = 8
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 # U+FEFF and U+2060 join nothing inside a text; U+200B parts words in Thai, Khmer and Lao only.
 _INVISIBLE = re.compile("[\u2060\ufeff]")
@@ -82,20 +83,29 @@ def _into(text: str, config: RepairConfig, done: set[str]) -> str:
 
 def repaired(text: str, config: RepairConfig) -> tuple[str, list[str]]:
     """The text without damage, and what was done: `encoding`, `controls`, `invisible`,
-    `entities`. Repairing the result again changes nothing."""
-    done = []
-    for what, wanted, fix in (
-        ("controls", config.controls, _without_controls),
-        ("encoding", config.encoding, _decoded),
-        ("invisible", config.invisible, _without_invisible),
-        ("entities", config.entities, _without_entities),
-    ):
-        if wanted:
+    `entities`."""
+    wanted = [
+        (what, fix)
+        for what, on, fix in (
+            ("controls", config.controls, _without_controls),
+            ("invisible", config.invisible, _without_invisible),
+            ("encoding", config.encoding, _decoded),
+            ("entities", config.entities, _without_entities),
+        )
+        if on
+    ]
+    done: set[str] = set()
+    # One repair can bring the next to light; damage is seldom more than two deep.
+    for _ in range(_ROUNDS):
+        before = text
+        for what, fix in wanted:
             fixed = fix(text)
             if fixed != text:
-                done.append(what)
+                done.add(what)
                 text = fixed
-    return text, done
+        if text == before:
+            break
+    return text, sorted(done)
 
 
 def _decoded(text: str) -> str:

@@ -57,10 +57,11 @@ _NOISE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """A language code (ISO 639-1; `other` for a text without letters) and its probability.
+    """A language code (ISO 639-1) and its probability.
 
     Uncertain (`certain` false): too short, mixed, or no language at all, such as a formula or a
-    list of names; then `code` is what the script suggests (`en` for Latin).
+    list of names; then `code` is what the script suggests: `en` for Latin, `other` for any but
+    Latin and those of Chinese, Japanese, Korean and Thai, `none` without letters.
     """
 
     code: str
@@ -79,7 +80,7 @@ def identify(text: str) -> Identified:
         return Identified(script, 1.0, True)
     letters = _LETTERS.findall(sample)
     if not letters:
-        return Identified(language(text), 0.0, False)
+        return Identified("none", 0.0, False)
     if sum(map(len, letters)) < _SHORTEST:
         return Identified(script, 0.0, False)
     # Names and shouting look like other languages in capitals.
@@ -98,11 +99,9 @@ def could_be(found: Identified, languages: list[str]) -> bool:
     """Whether a text may be in one of these languages: an uncertain one needs only the script."""
     if found.certain:
         return found.code in languages
-    if found.code == "en":
-        return any(name in LATIN for name in languages)
-    if found.code == "other":
+    if found.code == "none":
         return True
-    return found.code in languages
+    return any(name in (LATIN if found.code == "en" else OTHER_SCRIPTS) for name in languages)
 
 
 def check_languages(languages: list[str], where: str) -> None:
