@@ -15,6 +15,7 @@ U32 = NDArray[np.uint32]
 U64 = NDArray[np.uint64]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 _ONE, _ZERO = np.uint64(1), np.uint64(0)
@@ -253,12 +254,18 @@ def join_band(
 
 
 @compiled
+def _is_led(leader_of: I32, row: int) -> bool:
+    leader = leader_of[row]
+    return leader >= 0 and leader_of[leader] < 0
+
+
+@compiled
 def join_crowded(
     ordered: I32,
     keys: U32,
     band: int,
     limit: int,
-    settled: Bools,
+    leader_of: I32,
     flat: U64,
     begins: I64,
     sizes: I32,
@@ -268,8 +275,9 @@ def join_crowded(
     """Pairs of the crowded rows of a band, given by key and, within a key, the preferred first.
 
     Runs up to `limit` rows: all pairs. In a longer run each row is compared with the first
-    `LEADERS` that are near no leader before them, up to the first that it is near; it is then
-    settled, and compared in no further band.
+    `LEADERS` that are near no leader before them, up to the first that it is near. That one goes
+    into `leader_of` (−1: none yet), and the row is left alone in further bands, unless its leader
+    finds a leader of its own: then it has to look for one again, as the other may be removed.
     """
     longest = 1
     for row in ordered:
@@ -287,8 +295,9 @@ def join_crowded(
         known = 0
         for place in range(start, stop):
             row = ordered[place]
-            if long and settled[row]:
+            if long and _is_led(leader_of, row):
                 continue
+            alone = True
             slots = 0
             for leader in range(known):
                 other = leaders[leader]
@@ -306,9 +315,10 @@ def join_crowded(
                     found[pairs, 2] = shared
                     pairs += 1
                     if long:
-                        settled[row] = True
+                        leader_of[row] = other
+                        alone = False
                         break
-            if known < len(leaders) and not (long and settled[row]):
+            if known < len(leaders) and alone:
                 leaders[known] = row
                 known += 1
         start = stop
@@ -317,31 +327,31 @@ def join_crowded(
 
 @compiled
 def keep_greedily(
-    order: I64, starts: I64, partners: I64, similarities: NDArray[np.float64], rank: I64
-) -> I64:
-    """The keeper of each row, −1 for a kept one.
+    order: I64, starts: I64, partners: I64, similarities: F64, rank: I64
+) -> tuple[I64, F64]:
+    """The keeper of each row, −1 for a kept one, and its similarity.
 
-    Rows are gone through in `order`; one with a kept partner goes. Then each that went gets the
-    most similar kept partner, of equals the one of lowest rank. The partners of row i and their
-    similarities are those at starts[i] to starts[i + 1].
+    Rows are gone through in `order`, by rank; one with a kept partner of lower rank goes. Then
+    each that went gets the most similar kept partner, of equals the one of lowest rank. The
+    partners of row i and their similarities are those at starts[i] to starts[i + 1].
     """
     keeper = np.full(len(rank), -1, dtype=np.int64)
+    similarity = np.zeros(len(rank), dtype=np.float64)
     for row in order:
         for place in range(starts[row], starts[row + 1]):
             other = partners[place]
-            if rank[other] < rank[row] and keeper[other] == -1:
+            if rank[other] < rank[row] and keeper[other] < 0:
                 keeper[row] = other
                 break
     for row in order:
         if keeper[row] < 0:
             continue
-        best, highest = -1, -1.0
         for place in range(starts[row], starts[row + 1]):
-            other = partners[place]
-            if keeper[other] >= 0:
-                continue
-            value = similarities[place]
-            if value > highest or (value == highest and rank[other] < rank[best]):
-                best, highest = other, value
-        keeper[row] = best
-    return keeper
+            other, value = partners[place], similarities[place]
+            best = similarity[row]
+            if keeper[other] < 0 and (
+                value > best or (value == best and rank[other] < rank[keeper[row]])
+            ):
+                keeper[row] = other
+                similarity[row] = value
+    return keeper, similarity

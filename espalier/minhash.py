@@ -311,7 +311,7 @@ class _Join:
     def _crowds(
         self, crowded: NDArray[np.bool_], same_as: NDArray[np.int32]
     ) -> list[NDArray[np.int32]]:
-        """Pairs in crowds, band by band: a row that found its leader is done."""
+        """Pairs in crowds, band by band."""
         import numpy as np
 
         from espalier.banding import join_crowded
@@ -321,13 +321,13 @@ class _Join:
             # A row stands for all those of its set, hence has the best rank among them.
             rank = np.full(len(same_as), np.iinfo(np.int64).max)
             np.minimum.at(rank, same_as, self._rank)
-        settled = np.zeros(len(same_as), dtype=np.bool_)
+        leader_of = np.full(len(same_as), -1, dtype=np.int32)
         found = []
         for band in range(self._keys.shape[1]):
             rows = np.flatnonzero(crowded[:, band]).astype(np.int32)
             if len(rows):
                 ordered = rows[np.lexsort((rank[rows], self._keys[rows, band]))]
-                arguments = (ordered, self._keys, band, self._crowd, settled, *self._sets)
+                arguments = (ordered, self._keys, band, self._crowd, leader_of, *self._sets)
                 found.append(join_crowded(*arguments))
         return found
 
