@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from espalier.curate.pipeline import clip
+from espalier.curate.verdicts import Doubts, Said, compare, question
 from espalier.judging import Judge, Rubric
 from espalier.records import Messages
 
@@ -17,22 +19,25 @@ class Ranked:
     """One prompt's judged answers.
 
     `worse` are the answers that lost to the best one or to one that it beat, with by how much
-    (difference of rubric means; None when compared pairwise). `ties` and `unread` count the
-    comparisons without a winner and the replies that could not be read.
+    (difference of rubric means; None when compared pairwise). `said` is what the judge said when
+    such an answer lost, by the answer. `doubts` holds the comparisons without a winner and the
+    replies that could not be read.
     """
 
     best: str
     worse: list[tuple[str, float | None]] = field(default_factory=list)
-    ties: int = 0
-    unread: int = 0
+    said: dict[str, Said] = field(default_factory=dict)
+    doubts: Doubts = field(default_factory=Doubts)
 
+    @property
+    def ties(self) -> int:
+        """Comparisons without a winner."""
+        return self.doubts.count("tie")
 
-def question(prompt: Messages) -> str:
-    """A prompt as the judge sees it: its text, or the dialogue with its speakers named."""
-    turns = [message for message in prompt if message.role != "system"]
-    if len(turns) == 1:
-        return turns[0].content
-    return "\n\n".join(f"{message.role}: {message.content}" for message in turns)
+    @property
+    def unread(self) -> int:
+        """Replies that could not be read."""
+        return self.doubts.count("unread_verdict") + self.doubts.count("unread_rating")
 
 
 def best_of(
@@ -60,39 +65,66 @@ def _pairwise(
             for i, entry in enumerate(ranked)
             if entry is not None and len(answers[i]) > number
         ]
-        verdicts = judge.compare([(asked, entry.best, new) for entry, asked, new in meeting])
-        for (entry, _, new), verdict in zip(meeting, verdicts, strict=True):
-            if verdict == "A":
-                entry.worse.append((new, None))
-            elif verdict == "B":
-                entry.worse.append((entry.best, None))
+        met = compare(judge, [(asked, entry.best, new) for entry, asked, new in meeting])
+        for (entry, _, new), meets in zip(meeting, met, strict=True):
+            entry.doubts.add(meets)
+            if meets.winner is None:
+                continue
+            loser = entry.best if meets.winner == new else new
+            entry.worse.append((loser, None))
+            entry.said[loser] = meets.said(meets.winner)
+            if meets.winner == new:
+                _mark_indirect(entry)
                 entry.best = new
-            elif verdict == "tie":
-                entry.ties += 1
-            else:
-                entry.unread += 1
     return ranked
+
+
+def _mark_indirect(entry: Ranked) -> None:
+    """Say of all that lost before the last one that another answer than the new best beat them."""
+    for answer, _ in entry.worse[:-1]:
+        entry.said[answer]["indirect"] = True
 
 
 def _by_rubric(
     judge: Judge, prompts: Sequence[Messages], answers: Sequence[list[str]]
 ) -> list[Ranked | None]:
-    items = [(question(p), a) for p, listed in zip(prompts, answers, strict=True) for a in listed]
-    rubrics = iter(judge.rate(items))
+    rated = rate(judge, prompts, answers)
     ranked: list[Ranked | None] = []
-    for listed in answers:
-        rated = [(answer, next(rubrics)) for answer in listed]
-        read = [(answer, rubric_score(rubric)) for answer, rubric in rated if rubric is not None]
-        if not read:
+    for marks, doubts in rated:
+        if not marks:
             ranked.append(None)
             continue
-        best, top = max(read, key=lambda pair: pair[1])
-        worse: list[tuple[str, float | None]] = [
-            (answer, top - score) for answer, score in read if score < top
-        ]
-        ties = len(read) - 1 - len(worse)
-        ranked.append(Ranked(best, worse, ties, len(rated) - len(read)))
+        best, (top, why) = max(marks.items(), key=lambda pair: pair[1][0])
+        entry = Ranked(best, doubts=doubts)
+        for answer, (score, reason) in marks.items():
+            if score < top:
+                entry.worse.append((answer, top - score))
+                entry.said[answer] = {"scores": [top, score], "reasons": [why, reason]}
+            elif answer != best:
+                shown = f"A: {best}\nB: {answer}"
+                doubts.undecided.append(("tie", shown, f"both have the mark {score:g}"))
+        ranked.append(entry)
     return ranked
+
+
+def rate(
+    judge: Judge, prompts: Sequence[Messages], answers: Sequence[Sequence[str]]
+) -> list[tuple[dict[str, tuple[float, str]], Doubts]]:
+    """For each prompt: (score, reason) of each answer whose marks can be read, and the doubts."""
+    items = [(question(p), a) for p, listed in zip(prompts, answers, strict=True) for a in listed]
+    replies = iter(judge.rate_fully(items))
+    rated = []
+    for listed in answers:
+        marks: dict[str, tuple[float, str]] = {}
+        doubts = Doubts(asked=len(listed))
+        for answer in listed:
+            rubric, text = next(replies)
+            if rubric is None:
+                doubts.undecided.append(("unread_rating", f"A: {answer}", f"the reply: {text}"))
+            else:
+                marks[answer] = (rubric_score(rubric), clip(rubric.reason, 200))
+        rated.append((marks, doubts))
+    return rated
 
 
 def rubric_score(rubric: Rubric) -> float:

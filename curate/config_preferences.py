@@ -7,7 +7,13 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from espalier.curate.options import Options
+from espalier.engines.base import EngineSpec
 
+Expand = Literal["best_worst", "all", "adjacent"]
+RankBy = Literal["copeland", "bradley_terry", "rubric"]
+
+WEAK = "weak"
+WEAK_WEIGHT = 2.0
 DEFAULT_KINDS: dict[str, float] = {
     "sample": 2.0,
     "other_answer": 2.0,
@@ -26,8 +32,26 @@ DEFAULT_KINDS: dict[str, float] = {
 }
 
 
+class RankingConfig(Options):
+    """All samples of a prompt in order, and the pairs of them."""
+
+    by: RankBy = Field(
+        "copeland",
+        description="The score: wins minus losses of all pairwise comparisons (copeland), "
+        "log-strengths from them (bradley_terry), or the mean rubric mark (rubric).",
+    )
+    expand: Expand = Field(
+        "all",
+        description="Pairs of a ranking: all of different ranks, neighbours only, or the best "
+        "and the worst only.",
+    )
+    extra: int = Field(
+        0, ge=0, description="Further pairs for each prompt, of the other `kinds` than `sample`."
+    )
+
+
 class PreferencesConfig(Options):
-    """Preference pairs from judged teacher samples and from corrupted answers."""
+    """Preference pairs: judged teacher samples, a weaker teacher, corrupted answers."""
 
     count: int | None = Field(None, ge=1, description="Pairs for training (default: all).")
     eval_count: int = Field(
@@ -47,14 +71,45 @@ class PreferencesConfig(Options):
     kinds: dict[str, float] = Field(
         default_factory=lambda: dict(DEFAULT_KINDS),
         description="Weight of each way to make the rejected answer; `sample` is a sample that "
-        "the judge put lower, all others are corruptions of the chosen one.",
+        "the judge put lower, `weak` an answer of the weak teacher (2 when there is one), all "
+        "others are corruptions of the chosen one.",
+    )
+    ranking: RankingConfig | None = Field(
+        None,
+        description="Rank all samples instead of finding the best (rankings.jsonl) and take the "
+        "pairs of each ranking, a group; null: no rankings.",
+    )
+    weak: EngineSpec | None = Field(
+        None, description="A weaker teacher, whose answer is the rejected one; null: none."
+    )
+    verify_weak: Literal["no", "drop", "flip"] = Field(
+        "no",
+        description="Let the judge compare the weak answer with the chosen one: where it prefers "
+        "the weak one in both orders, drop the pair or flip it; where it can't decide, drop it.",
+    )
+    verify_corruptions: bool = Field(
+        False, description="Keep only corruptions that the judge puts lower in both orders."
+    )
+    reasons: bool = Field(
+        False,
+        description="Keep the judge's verdicts and reasons in meta.judge of pairs of kind "
+        "`sample` (pairs of other judged kinds always have them).",
     )
 
     @model_validator(mode="after")
     def _known_kinds(self) -> PreferencesConfig:
-        unknown = sorted(set(self.kinds) - set(DEFAULT_KINDS))
+        known = [*DEFAULT_KINDS, WEAK]
+        unknown = sorted(set(self.kinds) - set(known))
         if unknown:
-            raise ValueError(f"unknown kinds {unknown}; known: {', '.join(DEFAULT_KINDS)}")
+            raise ValueError(f"unknown kinds {unknown}; known: {', '.join(known)}")
+        if self.weak is not None:
+            self.kinds = {**self.kinds, WEAK: self.kinds.get(WEAK, WEAK_WEIGHT)}
+        elif self.kinds.get(WEAK):
+            raise ValueError("the kind `weak` needs a weak teacher: set `weak` to an engine")
+        if self.verify_weak != "no" and self.weak is None:
+            raise ValueError("`verify_weak` needs a weak teacher: set `weak` to an engine")
+        if self.ranking is not None and self.samples < 2:
+            raise ValueError("a ranking needs `samples` of 2 or more")
         if any(weight < 0 for weight in self.kinds.values()) or not any(self.kinds.values()):
             raise ValueError("weights are zero or more, and at least one is above zero")
         return self

@@ -15,7 +15,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from espalier.curate.best import best_of, question
+from espalier.curate.best import best_of
 from espalier.curate.config import CurateConfig
 from espalier.curate.config_preferences import PairsConfig
 from espalier.curate.decontaminate import draw_order
@@ -24,6 +24,7 @@ from espalier.curate.parts import REJECTS, Parts, Work, read_rows_of, table, wri
 from espalier.curate.pipeline import Tally
 from espalier.curate.preferences import pair_meta
 from espalier.curate.respond import batches, sample_answers
+from espalier.curate.verdicts import Meeting, compare, question, with_judge
 from espalier.engines import open_engine
 from espalier.engines.base import Completion, Engine, EngineSpec, Sampling
 from espalier.errors import StageError, UsageError
@@ -186,11 +187,10 @@ def _judge_pairs(context: StageContext, work: Work) -> None:
     training: list[PreferencePair] = []
     evaluation: list[PreferencePair] = []
     with closing(_engine(context, "judge")) as judge:
-        verdicts = Judge(judge).compare(
-            [(question(row.prompt_messages), *pair) for row, pair in candidates]
-        )
-    for (row, pair), verdict in zip(candidates, verdicts, strict=True):
-        made = _pair(row, pair, verdict, tally)
+        items = [(question(row.prompt_messages), *pair) for row, pair in candidates]
+        meetings = compare(Judge(judge), items)
+    for (row, _), meeting in zip(candidates, meetings, strict=True):
+        made = _pair(row, meeting, tally)
         if made is not None:
             (evaluation if row.meta["evaluation"] else training).append(made)
     if not training:
@@ -220,20 +220,19 @@ def _meetings(
         yield from combinations(distinct, 2)
 
 
-def _pair(
-    row: Example, answers: tuple[str, str], verdict: str | None, tally: Tally
-) -> PreferencePair | None:
+def _pair(row: Example, meeting: Meeting, tally: Tally) -> PreferencePair | None:
     tally.seen += 1
-    meta = pair_meta(row, POLICY)
-    prompt = (*row.prompt_messages,)
-    if verdict not in ("A", "B"):
-        rule = "tie" if verdict == "tie" else "unread_verdict"
-        shown = "\n".join(f"{name}: {answer}" for name, answer in zip("AB", answers, strict=True))
-        tally.reject_text(shown, rule, question(prompt), id=row.id, source=row.meta.get("source"))
+    chosen = meeting.winner
+    if meeting.undecided is not None or chosen is None:
+        shown = f"{question(row.prompt_messages)}\nA: {meeting.first}\nB: {meeting.second}"
+        rule = meeting.undecided or "tie"
+        source = row.meta.get("source")
+        tally.reject_text(shown, rule, meeting.evidence, id=row.id, source=source)
         return None
     tally.kept += 1
-    chosen, rejected = answers if verdict == "A" else answers[::-1]
-    return PreferencePair.make(prompt, chosen, rejected, meta=meta)
+    rejected = meeting.second if chosen == meeting.first else meeting.first
+    pair = PreferencePair.make(row.prompt_messages, chosen, rejected, meta=pair_meta(row, POLICY))
+    return with_judge(pair, meeting.said(chosen))
 
 
 def _engine(context: StageContext, role: str) -> Engine:

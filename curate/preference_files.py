@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 
-from espalier.curate.curation import Curation
+from espalier.curate.curation import RANKINGS, Curation
 from espalier.curate.filters import answer_rules, prompt_rules
+from espalier.curate.judged import Judged, judged_answers
 from espalier.curate.parts import Work, writers
-from espalier.curate.pipeline import Tally
+from espalier.curate.pipeline import Ledger, Tally
 from espalier.curate.preferences import (
     Answers,
     check_pairs,
-    judged_answers,
     make_pairs,
+    ranking_pairs,
     split_by_prompt,
     split_prompts,
 )
 from espalier.curate.sources import OpenFile
+from espalier.curate.verdicts import confirmed
+from espalier.curate.weak import with_weak_answers
 from espalier.errors import StageError
 from espalier.judging import Judge
 from espalier.progress import Progress
-from espalier.records import PreferencePair
+from espalier.records import Example, PreferencePair
 
+PREFERENCES = "preferences.jsonl"
+PREFERENCES_EVAL = "preferences_eval.jsonl"
 Sides = tuple[list[PreferencePair], list[PreferencePair]]
 
 
@@ -40,8 +46,10 @@ def write_preferences(curation: Curation, work: Work) -> None:
             expected="at least one pair",
             hint="ask for fewer eval_count pairs or give more prompts; see rejects.jsonl",
         )
-    names = ["preferences.jsonl", "preferences_eval.jsonl"]
-    with writers(curation.folder, names) as (write_training, write_evaluation):
+    with writers(curation.folder, [PREFERENCES, PREFERENCES_EVAL]) as (
+        write_training,
+        write_evaluation,
+    ):
         for pair in training:
             write_training(pair)
         for pair in evaluation:
@@ -82,28 +90,81 @@ def _away_from_held_out(
 def _made_pairs(curation: Curation, work: Work) -> Sides:
     config = curation.config.preferences
     ledger = work.ledger("made pairs")
+    with curation.judge("preferences") as engine:
+        judge = Judge(engine)
+        judged = _judged_prompts(curation, work, ledger, judge)
+        ledger.require_rows("preference prompts")
+        answers = Answers(judged)
+        sides = split_prompts(judged, config.count, config.eval_count, f"{curation.seed}:prompts")
+        if config.ranking is not None:
+            _write_rankings(work, sides)
+        made = [
+            _side(curation, work, ledger, judge, side, answers, name)
+            for side, name in zip(sides, ("count", "eval_count"), strict=True)
+        ]
+    if not made[0]:
+        ledger.require_rows("preference pairs")
+    return made[0], made[1]
+
+
+def _judged_prompts(curation: Curation, work: Work, ledger: Ledger, judge: Judge) -> list[Judged]:
+    """The prompts with their chosen answers, and the weak teacher's where there is one."""
+    config = curation.config.preferences
+    comparisons = work.ledger("judge on samples").tally("comparisons")
     rules = answer_rules(curation.config.filters)
+    seed = curation.seed
     with (
-        curation.teacher() as teacher,
-        curation.judge() as judge,
+        curation.teacher("preferences") as teacher,
         Progress("curate: preference prompts") as progress,
     ):
-        rows = curation.prompt_rows("preferences", ledger)
-        judged = []
-        for item in judged_answers(
-            rows, teacher, Judge(judge), config, rules, ledger, curation.seed
-        ):
+        rows = curation.prompt_rows("preferences", work, ledger)
+        judged: list[Judged] = []
+        for item in judged_answers(rows, teacher, judge, config, rules, ledger, seed, comparisons):
             judged.append(item)
             progress.update(1)
-    ledger.require_rows("preference prompts")
-    answers = Answers(judged)
-    sides = split_prompts(judged, config.count, config.eval_count, f"{curation.seed}:prompts")
-    made = []
-    for side, name, count in zip(
-        sides, ("count", "eval_count"), (config.count, config.eval_count), strict=True
-    ):
-        pairs = list(make_pairs(side, answers, config, count, f"{curation.seed}:pairs"))
-        if count is not None and len(pairs) < count:
-            work.notes.append(f"preferences.{name}: only {len(pairs)} of {count} could be made")
-        made.append(pairs)
-    return made[0], made[1]
+    if config.weak is None:
+        return judged
+    tally = work.ledger("weak teacher").tally("weak answers")
+    with curation.engine("weak", "preferences", config.weak) as weak:
+        return list(with_weak_answers(judged, weak, judge, config, tally, seed))
+
+
+def _side(
+    curation: Curation,
+    work: Work,
+    ledger: Ledger,
+    judge: Judge,
+    judged: list[Judged],
+    answers: Answers,
+    name: str,
+) -> list[PreferencePair]:
+    """The pairs of one side: those of the rankings first, then the others, up to the count."""
+    config = curation.config.preferences
+    wanted: int | None = getattr(config, name)
+    made: list[PreferencePair] = []
+    if config.ranking is not None:
+        rules = answer_rules(curation.config.filters)
+        tally = ledger.tally(f"pairs of rankings ({name})")
+        made += ranking_pairs(judged, config.ranking.expand, rules, tally, wanted)
+    confirm = None
+    if config.verify_corruptions:
+        confirm = partial(
+            confirmed, judge=judge, tally=work.ledger("judge on corruptions").tally(name)
+        )
+    rest = None if wanted is None else wanted - len(made)
+    seed = f"{curation.seed}:pairs"
+    made += make_pairs(judged, answers, config, rest, seed, confirm)
+    if wanted is not None and len(made) < wanted:
+        work.notes.append(f"preferences.{name}: only {len(made)} of {wanted} could be made")
+    return made
+
+
+def _write_rankings(work: Work, sides: tuple[list[Judged], list[Judged]]) -> None:
+    """Each prompt's answers in order; `meta.evaluation` says for which side."""
+    write = work.writer(RANKINGS)
+    for evaluation, side in enumerate(sides):
+        for item in side:
+            if item.ranking is not None:
+                meta = {key: value for key, value in item.row.meta.items() if key != "to_answer"}
+                meta["evaluation"] = bool(evaluation)
+                write(item.ranking.to_json(Example(item.row.id, item.row.messages, meta)))

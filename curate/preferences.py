@@ -1,107 +1,34 @@
 """Preference pairs: the best of several teacher answers, and a worse one.
 
 The chosen answer is the judge's best of n samples. The rejected one is a sample that the judge
-put lower, or a corruption of the chosen one (`corruptions.py`). Each pair draws its own
-corruption; no (prompt, rejected) occurs twice, and the pairs for the evaluation's reward model
-come from other prompts.
+put lower, a weaker teacher's answer (`weak.py`), or a corruption of the chosen one
+(`corruptions.py`). Each pair draws its own corruption; no (prompt, rejected) occurs twice, and
+the pairs for the evaluation's reward model come from other prompts. Where all samples are ranked
+(`rankings.py`), each ranking gives a group of pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 
-from espalier.curate.best import Ranked, best_of, question, rubric_score
-from espalier.curate.config_preferences import PreferencesConfig
-from espalier.curate.corruptions import Setting, corrupt
+from espalier.curate.config_preferences import WEAK, Expand, PreferencesConfig
+from espalier.curate.corruptions import CORRUPTIONS, Setting, corrupt
 from espalier.curate.decontaminate import draw_order
 from espalier.curate.dedup import prompt_key
 from espalier.curate.filters import Rule
-from espalier.curate.pipeline import Ledger, Tally
-from espalier.curate.respond import batches, sample_answers
-from espalier.engines.base import Engine, Sampling
-from espalier.judging import Judge
-from espalier.records import Example, Messages, PreferencePair
+from espalier.curate.judged import Judged, WeakAnswer
+from espalier.curate.pipeline import Tally
+from espalier.curate.rankings import expand
+from espalier.curate.verdicts import with_judge
+from espalier.records import Example, Messages, PreferencePair, messages_id
 from espalier.text import language, normalise
 
 SAMPLE = "sample"
+RANKING = "ranking"
 _OTHERS = 64  # other answers of a category that a corruption may draw on
 _TRIES = 6
 _PASSES = 4
-
-
-@dataclass(slots=True)
-class Judged:
-    """A prompt with its chosen answer and the samples that the judge put lower."""
-
-    row: Example
-    chosen: str
-    worse: list[tuple[str, float | None]] = field(default_factory=list)
-
-    @property
-    def language(self) -> str:
-        return str(self.row.meta.get("language") or language(self.row.prompt))
-
-    @property
-    def category(self) -> str | None:
-        value = self.row.meta.get("category")
-        return value if isinstance(value, str) else None
-
-
-def judged_answers(
-    rows: Iterable[Example],
-    teacher: Engine,
-    judge: Judge,
-    config: PreferencesConfig,
-    rules: Sequence[tuple[str, Rule]],
-    ledger: Ledger,
-    seed: int,
-) -> Iterator[Judged]:
-    """Sample the teacher, let the judge choose; prompts without a usable best are rejects."""
-    tally = ledger.tally("best of samples")
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens, seed=seed)
-    for batch in batches(rows):
-        tally.seen += len(batch)
-        drawn = sample_answers(teacher, batch, sampling, config.samples)
-        answers = [
-            [c.text.strip() for c in listed if c.finish_reason == "stop"] for listed in drawn
-        ]
-        prompts = [row.prompt_messages for row in batch]
-        ranked = best_of(judge, prompts, answers, config.choose_by)
-        accepted = _accepted(judge, prompts, ranked, config)
-        for row, entry, good in zip(batch, ranked, accepted, strict=True):
-            if entry is None:
-                tally.reject(row, "no_sample", "no sample was complete and could be judged")
-                continue
-            answered = row.with_response(entry.best)
-            broken = next(((n, e) for n, rule in rules if (e := rule(answered)) is not None), None)
-            if broken is not None:
-                tally.reject(answered, *broken)
-            elif not good:
-                tally.reject(answered, "low_rating", f"best of {config.samples} samples")
-            else:
-                tally.kept += 1
-                yield Judged(row, entry.best, entry.worse)
-
-
-def _accepted(
-    judge: Judge,
-    prompts: Sequence[Messages],
-    ranked: Sequence[Ranked | None],
-    config: PreferencesConfig,
-) -> list[bool]:
-    """Whether the rubric gives each winner at least `min_rating`."""
-    if config.min_rating is None:
-        return [True] * len(ranked)
-    items = [
-        (question(prompt), "" if entry is None else entry.best)
-        for prompt, entry in zip(prompts, ranked, strict=True)
-    ]
-    return [
-        rubric is not None and rubric_score(rubric) >= config.min_rating
-        for rubric in judge.rate(items)
-    ]
 
 
 class Answers:
@@ -121,33 +48,73 @@ class Answers:
         return [answer for answer in picked if normalise(answer) != own]
 
 
+Confirm = Callable[[list[PreferencePair]], list[PreferencePair]]
+
+
 def make_pairs(
     judged: Sequence[Judged],
     answers: Answers,
     config: PreferencesConfig,
     count: int | None,
     seed: str,
+    confirm: Confirm | None = None,
 ) -> Iterator[PreferencePair]:
     """Up to `count` pairs (all that `per_prompt` allows when None), prompts in turn.
 
     When one pass over the prompts gives too few, further passes draw further corruptions.
+    `confirm` gets the corruptions of a pass and returns those to keep.
     """
-    made: set[tuple[Messages, str]] = set()
+    made = {
+        (item.row.prompt_messages, standing.text)
+        for item in judged
+        if item.ranking is not None
+        for standing in item.ranking.standings
+    }
     total = 0
     for number in range(_PASSES if count is not None else 1):
-        before = total
-        for item in judged:
-            rng = Random(f"{seed}:{number}:{item.row.id}")
-            others = answers.others(item, rng)
-            for _ in range(config.per_prompt):
-                if count is not None and total >= count:
-                    return
-                pair = _pair(item, others, config.kinds, made, rng)
-                if pair is not None:
-                    total += 1
-                    yield pair
-        if total == before:
+        limit = None if count is None else count - total
+        drawn: Iterable[PreferencePair] = _one_pass(
+            judged, answers, config, made, limit, f"{seed}:{number}"
+        )
+        before, found = len(made), 0
+        if confirm is not None:
+            drawn = _confirmed(list(drawn), confirm)
+        for pair in drawn:
+            found += 1
+            yield pair
+        total += found
+        if len(made) == before or total == count:
             return
+
+
+def _one_pass(
+    judged: Sequence[Judged],
+    answers: Answers,
+    config: PreferencesConfig,
+    made: set[tuple[Messages, str]],
+    limit: int | None,
+    seed: str,
+) -> Iterator[PreferencePair]:
+    each = config.per_prompt if config.ranking is None else config.ranking.extra
+    total = 0
+    for item in judged:
+        rng = Random(f"{seed}:{item.row.id}")
+        others = answers.others(item, rng)
+        for _ in range(each):
+            if limit is not None and total >= limit:
+                return
+            pair = _pair(item, others, config.kinds, made, rng)
+            if pair is not None:
+                total += 1
+                yield pair
+
+
+def _confirmed(pairs: Sequence[PreferencePair], confirm: Confirm) -> list[PreferencePair]:
+    """The pairs in their order, without the corruptions that are not confirmed."""
+    corrupted = [pair for pair in pairs if pair.meta["kind"] in CORRUPTIONS]
+    good = {pair.id: pair for pair in confirm(corrupted)}
+    kept = [good.get(p.id) if p.meta["kind"] in CORRUPTIONS else p for p in pairs]
+    return [pair for pair in kept if pair is not None]
 
 
 def _pair(
@@ -167,15 +134,76 @@ def _pair(
         if kind == SAMPLE:
             fresh = [pair for pair in item.worse if (prompt, pair[0]) not in made]
             rejected, margin = rng.choice(fresh) if fresh else (None, None)
+        elif kind == WEAK:
+            rejected = None if item.weak is None else item.weak.text
         else:
             rejected = corrupt(kind, item.chosen, setting, rng)
         if rejected is None or (prompt, rejected) in made or rejected == item.chosen:
             continue
         made.add((prompt, rejected))
-        return PreferencePair.make(
+        if kind == WEAK and item.weak is not None:
+            return _weak_pair(item, item.weak)
+        pair = PreferencePair.make(
             prompt, item.chosen, rejected, margin=margin, meta=pair_meta(item.row, kind)
         )
+        return with_judge(pair, item.said.get(rejected) if kind == SAMPLE else None)
     return None
+
+
+def _weak_pair(item: Judged, weak: WeakAnswer) -> PreferencePair:
+    chosen, rejected = item.chosen, weak.text
+    if weak.better:
+        chosen, rejected = rejected, chosen
+    meta = {**pair_meta(item.row, WEAK), "weak_teacher": weak.teacher}
+    if weak.better:
+        meta["flipped"] = True
+    pair = PreferencePair.make(item.row.prompt_messages, chosen, rejected, meta=meta)
+    return with_judge(pair, weak.said)
+
+
+def ranking_pairs(
+    judged: Iterable[Judged],
+    how: Expand,
+    rules: Sequence[tuple[str, Rule]],
+    tally: Tally,
+    count: int | None = None,
+) -> Iterator[PreferencePair]:
+    """Up to `count` pairs of the rankings, each prompt's together.
+
+    The margin is the difference of the scores; the pairs of a prompt share `meta.ranking`. Pairs
+    of equal rank, and those whose better answer breaks a rule, are rejects.
+    """
+    total = 0
+    for item in judged:
+        if item.ranking is None:
+            continue
+        group = messages_id(item.row.prompt_messages)
+        for better, worse in expand(item.ranking.standings, how):
+            if count is not None and total >= count:
+                return
+            tally.seen += 1
+            pair = PreferencePair.make(
+                item.row.prompt_messages,
+                better.text,
+                worse.text,
+                margin=better.score - worse.score,
+                meta={
+                    **pair_meta(item.row, RANKING),
+                    "ranking": group,
+                    "ranks": [better.rank, worse.rank],
+                },
+            )
+            said = item.ranking.said.get((better.text, worse.text))
+            answered = item.row.with_response(better.text)
+            broken = next(((n, e) for n, rule in rules if (e := rule(answered)) is not None), None)
+            if better.rank == worse.rank:
+                broken = "equal_rank", f"both have rank {better.rank}, score {better.score:g}"
+            if broken is not None:
+                tally.reject(with_judge(pair, said), *broken)
+                continue
+            tally.kept += 1
+            total += 1
+            yield with_judge(pair, said)
 
 
 def pair_meta(row: Example, kind: str) -> dict[str, object]:
