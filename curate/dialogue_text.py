@@ -54,9 +54,10 @@ def clean_turns(
             seen.add(kind)
             note(kind)
 
-    for turn in turns:
+    pages = _pages(turns, config)
+    for turn, page in zip(turns, pages, strict=True):
         text = turn.content
-        if config.html == "always" or (config.html == "auto" and is_page(text)):
+        if page:
             text = _told(markdown(text), text, "html", changed)
         if config.page_remnants:
             text = _told(without_remnants(text), text, "page_remnants", changed)
@@ -67,6 +68,18 @@ def clean_turns(
         else:
             done.append(Message(turn.role, text))
     return done
+
+
+def _pages(turns: Sequence[Message], config: DialogueConfig) -> list[bool]:
+    """Which turns are to be read as HTML.
+
+    A user may ask about a piece of HTML; it is taken for a page's only where an answer is one.
+    """
+    if config.html != "auto":
+        return [config.html == "always"] * len(turns)
+    pages = [is_page(turn.content) for turn in turns]
+    answered = any(p and t.role == "assistant" for p, t in zip(pages, turns, strict=True))
+    return pages if answered else [False] * len(turns)
 
 
 def _told(new: str, old: str, kind: str, changed: Callable[[str], None]) -> str:

@@ -13,6 +13,15 @@ _PAGE = re.compile(
     rf"^\s*(?:<!--.*?-->\s*)?<(?P<tag>{_BLOCK})\b[^<>]*>.*</(?:{_BLOCK})>\s*$",
     re.DOTALL | re.IGNORECASE,
 )
+_TAG = re.compile(r"<([a-z][a-z0-9-]*)\b([^<>]*)>", re.IGNORECASE)
+_TEXT_TAGS = (
+    "p div span br hr ol ul li pre code table thead tbody tr td th h1 h2 h3 h4 h5 h6 blockquote "
+    "section article a b i strong em u s del sup sub button svg path polyline rect line circle "
+    "img math"
+)
+_OF_TEXT = frozenset(_TEXT_TAGS.split())
+# A page that somebody writes has these; the text of a chat page has not.
+_OF_CODE = re.compile(r"\s(?:id|on[a-z]+|name|data-toggle)\s*=", re.IGNORECASE)
 _DROPPED = frozenset(("script", "style", "button", "svg", "head", "title"))
 _PARAGRAPHS = frozenset(("p", "div", "section", "article", "blockquote", "table", "ul", "ol"))
 _MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*", "code": "`"}
@@ -21,11 +30,16 @@ _LANGUAGE = re.compile(r"(?:language|lang)-([\w+#.-]+)")
 
 
 def is_page(text: str) -> bool:
-    """Whether a text is HTML throughout: it begins with a block element and ends with one.
+    """Whether a text is that of a chat page: HTML throughout, and only of running text.
 
-    A text that merely speaks of tags, or shows some, is not.
+    It begins and ends with a block element. A text that speaks of tags or shows some is none, nor
+    is HTML that is itself the matter (with forms, scripts, ids and such).
     """
-    return _PAGE.match(FENCED.sub("", text)) is not None
+    outside = FENCED.sub("", text)
+    if _PAGE.match(outside) is None:
+        return False
+    tags = _TAG.findall(outside)
+    return all(name.lower() in _OF_TEXT and not _OF_CODE.search(rest) for name, rest in tags)
 
 
 def markdown(text: str) -> str:

@@ -185,10 +185,18 @@ def test_html_becomes_markdown() -> None:
         "AT&amp;T is written so in HTML.",
         "<think>Let me see.</think> It is 7.",
         "List<String> names",
+        '<div id="menu"><p>Hello</p></div>',
+        '<form action="/send"><p>Name</p></form>',
+        "<div><input><p>Name</p></div>",
     ],
 )
 def test_text_about_html_stays(text: str) -> None:
     assert one("u:q", f"a:{text}") == ["u:q", f"a:{text}"]
+
+
+def test_a_users_html_is_read_only_where_the_answer_is_html_too() -> None:
+    assert one("u:<p>Why?</p>", "a:So it is.") == ["u:<p>Why?</p>", "a:So it is."]
+    assert one("u:<p>Why?</p>", "a:<p>So it is.</p>") == ["u:Why?", "a:So it is."]
 
 
 def test_fences_stay_in_a_page_and_always_and_never_are_choices() -> None:
