@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from espalier.curate.best import question, rubric_score
+from espalier.curate.best import rubric_score
 from espalier.curate.config_select import IfdQuality, JudgeQuality, RewardQuality
 from espalier.curate.pipeline import Step, Tally
 from espalier.curate.respond import batches
+from espalier.curate.verdicts import question
 from espalier.engines.base import Engine, Sampling
 from espalier.judging import MARKS, Judge, Rubric
 from espalier.records import Example

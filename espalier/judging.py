@@ -349,7 +349,7 @@ class Judge:
             requests.append(Request.of(pairwise_prompt(question, answer_b, answer_a, language)))
         texts = self._ask(requests)
         return [
-            _comparison(forward, backward)
+            read_comparison(forward, backward)
             for forward, backward in zip(texts[::2], texts[1::2], strict=True)
         ]
 
@@ -376,7 +376,8 @@ class Judge:
 _SWAPPED: dict[Verdict | None, Verdict | None] = {"A": "B", "B": "A", "tie": "tie", None: None}
 
 
-def _comparison(forward_text: str, backward_text: str) -> Comparison:
+def read_comparison(forward_text: str, backward_text: str) -> Comparison:
+    """The replies to A before B and to B before A, read and put together."""
     forward = parse_pairwise(forward_text)
     backward = _SWAPPED[parse_pairwise(backward_text)]
     verdict: Verdict | None
