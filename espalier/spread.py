@@ -61,13 +61,15 @@ class Spread:
             return {"count": 0}
         ordered = sorted(self.counts)
         found = self.quantiles(list(QUANTILES.values()))
+        if edges is None:
+            edges = value_edges(ordered[0], ordered[-1], whole=all(map(_whole, ordered)))
         return {
             "count": self.count,
             "mean": round(self._sum / self.count, 4),
             "min": _plain(ordered[0]),
             **{name: _plain(value) for name, value in zip(QUANTILES, found, strict=True)},
             "max": _plain(ordered[-1]),
-            "histogram": self._histogram(edges or value_edges(ordered[0], ordered[-1])),
+            "histogram": self._histogram(edges),
         }
 
     def _histogram(self, edges: Sequence[float]) -> list[list[float]]:
@@ -92,9 +94,14 @@ def length_edges(largest: float) -> list[float]:
     return edges[: next(i for i, edge in enumerate(edges) if edge > largest) + 1]
 
 
-def value_edges(least: float, largest: float) -> list[float]:
-    """Equal steps of a round size (1, 2 or 5 times a power of ten), at most 20 of them."""
+def value_edges(least: float, largest: float, *, whole: bool = False) -> list[float]:
+    """Equal steps of a round size (1, 2 or 5 times a power of ten), at most 20 of them.
+
+    Of few `whole` numbers each has a step of its own.
+    """
     span = largest - least
+    if whole and span < _MOST_BINS:
+        return [least + number for number in range(int(span) + 2)]
     if span <= 0:
         return [least, least + (abs(least) or 1.0)]
     power = 10.0 ** floor(log10(span / _MOST_BINS))
@@ -104,6 +111,10 @@ def value_edges(least: float, largest: float) -> list[float]:
     first = floor(least / step + 1e-9)
     count = floor(largest / step + 1e-9) - first + 1
     return [round((first + number) * step, 10) for number in range(count + 1)]
+
+
+def _whole(value: float) -> bool:
+    return float(value).is_integer()
 
 
 def _plain(value: float) -> float | int:

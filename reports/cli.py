@@ -19,24 +19,36 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         subparsers,
         "report",
         _report,
-        summary="write the HTML page that compares the models of a run",
-        example="espalier report runs/demo --output demo.html",
+        summary="write the HTML page that compares the models of a run, or one about curated data",
+        example="espalier report runs/demo --output demo.html\n"
+        "  espalier report --data clean/ --output clean.html",
     )
     parser.add_argument(
         "folder", nargs="?", metavar="RUNFOLDER", help="a run folder, instead of --recipe"
     )
     parser.add_argument(
-        "--output", metavar="FILE", help="where to write (default: report.html in the run folder)"
+        "--data",
+        metavar="FOLDER",
+        help="the page about the data of a folder that `espalier curate` wrote, with no training",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="where to write (default: report.html in the run folder; with --data, data.html "
+        "in FOLDER)",
     )
     add_recipe_options(parser)
 
 
 def _report(args: argparse.Namespace) -> int:
-    if bool(args.folder) == bool(args.recipe):
+    if sum(bool(given) for given in (args.folder, args.recipe, args.data)) != 1:
         raise UsageError(
-            "The report needs a run folder or a recipe, and only one of them.",
-            expected="espalier report RUNFOLDER, or espalier report --recipe FILE",
+            "The report needs a run folder, a recipe or a data folder, and only one of them.",
+            expected="espalier report RUNFOLDER, espalier report --recipe FILE, or "
+            "espalier report --data FOLDER",
         )
+    if args.data:
+        return _of_data(args)
     return _of_folder(args) if args.folder else _of_recipe(args)
 
 
@@ -53,12 +65,44 @@ def _of_recipe(args: argparse.Namespace) -> int:
     return _write(run, options, args.output)
 
 
-def _of_folder(args: argparse.Namespace) -> int:
+def _of_data(args: argparse.Namespace) -> int:
+    from espalier.reports.data_page import build_data_page
+    from espalier.reports.data_stage import PAGE, tell
+
+    _no_recipe_options(args, "--data")
+    folder = Path(args.data)
+    if not folder.is_dir():
+        raise InputError(
+            "There is no such folder.",
+            where=str(folder),
+            expected="a folder with curated data",
+            hint="espalier curate --input theirs.jsonl --output FOLDER",
+        )
+    page = _page(args.output, folder / PAGE)
+    build_data_page(folder, page)
+    tell(page)
+    return 0
+
+
+def _no_recipe_options(args: argparse.Namespace, what: str) -> None:
     if args.overrides or args.run:
         raise UsageError(
-            "--set and --run go with --recipe; a run folder has its recipe in it.",
+            f"--set and --run go with --recipe, not with {what}.",
             hint="espalier report --recipe FILE --run NAME --set report.title=…",
         )
+
+
+def _page(output: str | None, default: Path) -> Path:
+    page = Path(output) if output else default
+    if page.is_dir():
+        raise UsageError(
+            "--output names a folder.", where=str(page), expected="a file, e.g. report.html"
+        )
+    return page
+
+
+def _of_folder(args: argparse.Namespace) -> int:
+    _no_recipe_options(args, "a run folder, which has its recipe in it")
     run = Path(args.folder)
     _require_folder(run, "see runs/ for the runs that there are")
     return _write(run, None, args.output)
@@ -68,11 +112,7 @@ def _write(run: Path, options: ReportConfig | None, output: str | None) -> int:
     from espalier.reports.page import build_report
     from espalier.reports.stage import PAGE, tell
 
-    page = Path(output) if output else run / PAGE
-    if page.is_dir():
-        raise UsageError(
-            "--output names a folder.", where=str(page), expected="a file, e.g. report.html"
-        )
+    page = _page(output, run / PAGE)
     tell(build_report(run, options or options_of(run), page), page)
     return 0
 

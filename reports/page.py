@@ -12,7 +12,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = (
     "dom.js", "format.js", "state.js", "theme.js", "tip.js", "bars.js", "lines.js",
     "overview.js", "slices.js", "training.js", "search.js", "rows.js",
-    "answers.js", "main.js",
+    "answers.js", "nav.js", "main.js",
 )  # fmt: skip
 STYLES = ("page.css", "parts.css", "answers.css", "print.css")
 
@@ -112,15 +112,15 @@ def share(part: float, whole: float) -> str:
     return f"{max(0.4 if part else 0.0, 100 * part / whole):.2f}"
 
 
-def script_text() -> str:
-    """All scripts as one, in a scope of its own."""
-    parts = [(ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS]
+def script_text(names: Sequence[str] = SCRIPTS) -> str:
+    """The scripts as one, in a scope of its own."""
+    parts = [(ASSETS / name).read_text(encoding="utf-8") for name in names]
     return '(() => {\n"use strict";\n' + "\n".join(parts) + "\n})();\n"
 
 
-def style_text() -> str:
-    """All style sheets as one."""
-    return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in STYLES)
+def style_text(names: Sequence[str] = STYLES) -> str:
+    """The style sheets as one."""
+    return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
 
 
 def policy(script: str, style: str) -> str:

@@ -1,0 +1,250 @@
+"""Everything that the data page shows, gathered from the files of one curate folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from espalier.errors import InputError
+from espalier.files import read_json
+from espalier.progress import duration
+from espalier.reports.data import Notice
+from espalier.reports.data_samples import (
+    in_context,
+    pair,
+    sample_pairs,
+    sample_rejects,
+    sample_rows,
+    sample_shared_texts,
+)
+from espalier.reports.funnel import composition, kept_share
+from espalier.reports.runfiles import counts_of, number, read_object
+from espalier.reports.strings import known, pretty, t
+
+READ_FILES = (
+    "statistics.json", "funnel.json", "rejects.jsonl", "clusters.jsonl", "contamination.jsonl",
+    "train.jsonl", "prompts.jsonl", "preferences.jsonl", "manifest.json",
+)  # fmt: skip
+# The first of these that is there is the one whose rows are shown.
+_ROW_FILES = ("train.jsonl", "preferences.jsonl", "prompts.jsonl")
+_SEED = "data page"
+_COUNTED = ("language", "source", "category", "group", "operator", "teacher", "round", "kind")
+_SAMPLED = {"file": "", "rows": 0, "sampled": 0}
+
+
+@dataclass(frozen=True)
+class DataPage:
+    """One curate folder as the page shows it; what has no file is empty."""
+
+    name: str
+    facts: list[str]
+    tiles: list[dict[str, str]]
+    notices: list[Notice]
+    statistics: dict[str, Any]
+    funnel: list[dict[str, Any]]
+    rejects: list[dict[str, Any]]
+    clusters: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]
+    contamination: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
+    row_file: str
+    tables: list[dict[str, Any]] = field(default_factory=list)
+
+
+def data_files(folder: Path) -> dict[str, Path]:
+    """The files that the page is made from and that exist."""
+    return {name: folder / name for name in READ_FILES if (folder / name).is_file()}
+
+
+def gather_data(folder: Path) -> DataPage:
+    """Read a curate folder; raises InputError when it is none."""
+    files = data_files(folder)
+    if not any(name in files for name in ("statistics.json", "funnel.json", *_ROW_FILES)):
+        raise InputError(
+            "There is nothing to report: this folder has no curated data.",
+            where=str(folder),
+            expected="train.jsonl, funnel.json, … as `espalier curate` writes them",
+            hint="espalier curate --input theirs.jsonl --output FOLDER",
+        )
+    statistics = filled(read_object(folder / "statistics.json"))
+    manifest = read_object(folder / "manifest.json") or {}
+    shared = sample_shared_texts(folder / "contamination.jsonl", _SEED)
+    texts = {item["id"]: "" for item in shared}
+    row_file = next((name for name in _ROW_FILES if name in files), "")
+    rows = sample_rows(folder / row_file, _SEED, texts) if row_file else []
+    rejects = sample_rejects(folder / "rejects.jsonl", _SEED, texts)
+    for item in shared:
+        text = texts.get(item["id"], "")
+        item["found"] = [in_context(finding, text) for finding in item["found"]]
+    funnel = read_steps(folder / "funnel.json", rejects)
+    tables = [] if statistics["files"] else composition(folder / "train.jsonl")
+    return DataPage(
+        name=_name(folder),
+        facts=_facts(manifest),
+        tiles=tiles(statistics, funnel, rejects),
+        notices=_notices(statistics, manifest),
+        statistics=statistics,
+        funnel=funnel,
+        rejects=rejects,
+        clusters=_clusters(statistics),
+        pairs=sample_pairs(folder / "clusters.jsonl", _SEED),
+        contamination=shared,
+        rows=rows,
+        row_file=row_file,
+        tables=tables,
+    )
+
+
+def filled(statistics: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The statistics with every key that the page reads."""
+    given = dict(statistics or {})
+    counts: dict[str, Any] = {f"by_{name}": {} for name in _COUNTED}
+    files = {
+        str(name): {"rows": 0, "with_parents": 0, "lengths": {}, **counts, **file}
+        for name, file in (given.get("files") or {}).items()
+    }
+    quality = {"rows": 0, "safe": None, "numbers": {}, **(given.get("quality") or {})}
+    return {
+        "files": files,
+        "groups": {**_SAMPLED, "guessed": 0, "counts": {}, **(given.get("groups") or {})},
+        "openings": {**_SAMPLED, "languages": {}, **(given.get("openings") or {})},
+        "quality": quality,
+        "duplicates": {"methods": {}, "largest": [], **(given.get("duplicates") or {})},
+        "contamination": {"rows": 0, **(given.get("contamination") or {})},
+        "spending": [_spent(item) for item in given.get("spending") or []],
+    }
+
+
+def _spent(item: Mapping[str, Any]) -> dict[str, Any]:
+    tokens = {
+        key: int(number(item.get(key)) or 0)
+        for key in ("requests", "prompt_tokens", "completion_tokens")
+    }
+    names = {key: str(item.get(key) or "") for key in ("step", "model", "currency")}
+    return {**names, **tokens, "money": number(item.get("money"))}
+
+
+def _name(folder: Path) -> str:
+    whole = folder.resolve()
+    return whole.parent.name if whole.name == "curate" else whole.name
+
+
+def _facts(manifest: Mapping[str, Any]) -> list[str]:
+    seconds = number(manifest.get("wall_seconds"))
+    facts = [
+        str(manifest.get("finished", ""))[:10],
+        duration(seconds) if seconds is not None else "",
+        f"espalier {manifest['espalier']}" if manifest.get("espalier") else "",
+        t("dp.seed", seed=manifest["seed"]) if manifest.get("seed") is not None else "",
+    ]
+    return [fact for fact in facts if fact]
+
+
+def tiles(
+    statistics: Mapping[str, Any], funnel: list[dict[str, Any]], rejects: list[dict[str, Any]]
+) -> list[dict[str, str]]:
+    """The totals at the top: rows of each file, rejects, near duplicates, cost."""
+    found = []
+    for name, file in statistics["files"].items():
+        label = known(f"dp.file.{name}", pretty(name.removesuffix(".jsonl")))
+        found.append({"value": f"{int(file['rows']):,}", "label": label, "note": name})
+    count = sum(int(item["count"]) for item in rejects)
+    rules = len({item["rule"] for item in rejects})
+    found.append({
+        "value": f"{count:,}", "label": t("dp.tile_rejects"),
+        "note": t("dp.tile_rules", count=rules),
+    })  # fmt: skip
+    for amount in totals(statistics["spending"]):
+        found.append({"value": amount, "label": t("dp.tile_cost"), "note": ""})
+    return found
+
+
+def totals(spending: list[dict[str, Any]]) -> list[str]:
+    """What was spent, one amount a currency."""
+    sums: dict[str, float] = {}
+    for item in spending:
+        if (amount := number(item.get("money"))) is not None:
+            name = str(item.get("currency") or "")
+            sums[name] = sums.get(name, 0.0) + amount
+    return [money(amount, name) for name, amount in sums.items()]
+
+
+def money(amount: Any, currency: Any) -> str:
+    """An amount with its currency; a dash where no price is known."""
+    value = number(amount)
+    if value is None:
+        return "–"
+    return f"{value:,.{2 if value >= 1 or value == 0 else 4}f} {currency or ''}".strip()
+
+
+def _notices(statistics: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[Notice]:
+    found = []
+    if not statistics["files"]:
+        found.append(Notice("warning", t("dp.no_statistics")))
+    for name, file in statistics["files"].items():
+        teachers = file.get("by_teacher") or {}
+        written = sum(teachers.values())
+        if written:
+            text = t(
+                "dp.synthetic", file=name, written=f"{written:,}", rows=f"{int(file['rows']):,}",
+                teachers=", ".join(str(teacher) for teacher in list(teachers)[:4]),
+            )  # fmt: skip
+            found.append(Notice("synthetic", text))
+    for holder in (manifest, manifest.get("counts")):
+        notes = holder.get("notes") if isinstance(holder, Mapping) else None
+        found += [Notice("note", str(note)) for note in notes or [] if isinstance(notes, list)]
+    return found
+
+
+def read_steps(path: Path, rejects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The streams of `funnel.json`: steps with rows in and out, rules that rejected or changed.
+
+    A rule knows whether there are examples of it to show (`key`, else empty).
+    """
+    if not path.is_file():
+        return []
+    shown = {(item["step"], item["rule"]): place for place, item in enumerate(rejects)}
+    streams: dict[str, dict[str, Any]] = {}
+    for item in read_json(path):
+        name = str(item.get("stream") or "rows")
+        label = known(f"stream.{name}", pretty(name))
+        stream = streams.setdefault(name, {"stream": name, "label": label, "steps": []})
+        stream["steps"].append(_step(item, shown))
+    for stream in streams.values():
+        stream["top"] = max([1, *(max(step["in"], step["out"]) for step in stream["steps"])])
+    return list(streams.values())
+
+
+def _step(item: Mapping[str, Any], shown: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    name = str(item.get("step", ""))
+    rows_in, rows_out = int(item.get("in", 0)), int(item.get("out", 0))
+    return {
+        "label": known(f"step.{name}", pretty(name)),
+        "in": rows_in,
+        "out": rows_out,
+        "kept": kept_share(rows_in, rows_out),
+        "rejected": _rules(item.get("rejected"), name, shown),
+        "changed": _rules(item.get("changed"), name, {}),
+    }
+
+
+def _rules(counts: Any, step: str, shown: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
+    ordered = sorted((counts_of(counts) or {}).items(), key=lambda pair: (-pair[1], pair[0]))
+    return [
+        {
+            "label": known(f"rule.{rule}", pretty(rule)), "count": count,
+            "key": str(shown.get((step, rule), "")),
+        }
+        for rule, count in ordered if count
+    ]  # fmt: skip
+
+
+def _clusters(statistics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The largest clusters, each removed row beside its keeper."""
+    found = []
+    for cluster in statistics["duplicates"]["largest"]:
+        members = [pair({**cluster, **member}) for member in cluster["members"]]
+        found.append({"method": str(cluster["method"]), "size": cluster["size"], "pairs": members})
+    return found
