@@ -6,14 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from espalier.curate.instances import Found, parse_input_first, parse_output_first, usable
 from espalier.curate.prompting import (
-    Instance,
+    classification_prompt,
     instance_prompt,
     instruction_prompt,
     one_line,
-    parse_instance,
+    parse_classification,
     parse_instructions,
 )
+from espalier.curate.seed_tasks import Instance
 
 WANTED = ["Write a poem about rain.", "Name three birds.", "Sort 3, 1 and 2."]
 
@@ -31,6 +33,7 @@ WANTED = ["Write a poem about rain.", "Name three birds.", "Sort 3, 1 and 2."]
         "3. Sort 3, 1 and 2.",
         "**Task 9:** Write a poem about rain.\n**Task 10:** Name three birds.\n"
         "**Task 11:** Sort 3, 1 and 2.",
+        "**9. Write a poem about rain.**\n**10. Name three birds.**\n**11. Sort 3, 1 and 2.**",
         "### Task 9: Write a poem\nabout rain.\n### Task 10: Name three\n  birds.\n"
         "### Task 11: Sort 3, 1 and 2.",
         "```\nTask 9: Write a poem about rain.\nTask 10: Name three birds.\n"
@@ -42,33 +45,60 @@ WANTED = ["Write a poem about rain.", "Name three birds.", "Sort 3, 1 and 2."]
         "９．Write a poem about rain.\n１０．Name three birds.\n１１．Sort 3, 1 and 2.",
         "9、Write a poem about rain.\n10、Name three birds.\n11、Sort 3, 1 and 2.",
         "（9）Write a poem about rain.\n（10）Name three birds.\n（11）Sort 3, 1 and 2.",
+        "任务九：Write a poem about rain.\n任务十：Name three birds.\n任务十一：Sort 3, 1 and 2.",
+        "九、Write a poem about rain.\n十、Name three birds.\n十一、Sort 3, 1 and 2.",
+        "（一）Write a poem about rain.\n（二）Name three birds.\n（三）Sort 3, 1 and 2.",
     ],
 )
 def test_numbering_styles(text: str) -> None:
-    assert parse_instructions(text, 9, cut=False) == WANTED
-    assert parse_instructions(text, 9, cut=True) == WANTED[:-1]
+    whole = parse_instructions(text, 9, cut=False)
+    assert (whole.instructions, whole.cut) == (WANTED, None)
+    cut = parse_instructions(text, 9, cut=True)
+    assert cut.instructions == WANTED[:-1]
+    assert cut.cut is not None and "Sort 3, 1 and 2." in cut.cut
 
 
-def test_numbers_inside_a_task_do_not_split_it() -> None:
-    text = " Convert 3.5 kg to pounds.\nTask 10: Is\n2.5 more than 2?"
-    assert parse_instructions(text, 9, cut=False) == [
-        "Convert 3.5 kg to pounds.",
-        "Is 2.5 more than 2?",
-    ]
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (
+            " Convert 3.5 kg to pounds.\nTask 10: Is\n2.5 more than 2?",
+            ["Convert 3.5 kg to pounds.", "Is 2.5 more than 2?"],
+        ),
+        ("9. Round\n7.5 up.\n10. Say it.", ["Round 7.5 up.", "Say it."]),
+        ("一年有多少天？\n任务10：十个人分苹果", ["一年有多少天？", "十个人分苹果"]),
+    ],
+)
+def test_numbers_inside_a_task_do_not_split_it(text: str, wanted: list[str]) -> None:
+    assert parse_instructions(text, 9, cut=False).instructions == wanted
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "Task 9:", "Task 9:\nTask 10:   "])
 def test_nothing_to_read(text: str) -> None:
-    assert parse_instructions(text, 9, cut=False) == []
-    assert parse_instructions(text, 9, cut=True) == []
+    assert parse_instructions(text, 9, cut=False).instructions == []
+    assert parse_instructions(text, 9, cut=True).instructions == []
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.text(max_size=80), st.booleans())
+@given(
+    st.one_of(
+        st.text(max_size=80),
+        st.lists(
+            st.sampled_from(["Input:", "Output:", "输入：", "\n", "\n", "Example 1", "例子2", "a",
+                             "**", "Class label:", "Task:", "```", " 7.5 "]), max_size=20,
+        ).map("".join),
+    ),
+    st.booleans(),
+)  # fmt: skip
 def test_any_text_can_be_read(text: str, cut: bool) -> None:
-    for piece in parse_instructions(text, 9, cut=cut):
+    for piece in parse_instructions(text, 9, cut=cut).instructions:
         assert piece == " ".join(piece.split())
-    parse_instance(text)
+    parse_classification(text)
+    for parse in (parse_input_first, parse_output_first):
+        found = parse(text, cut=cut)
+        kept = usable(found, 2)
+        assert len(kept.instances) <= 2
+        assert len(kept.instances) + len(kept.dropped) == len(found.instances) + len(found.dropped)
 
 
 def test_case_is_kept_and_a_trailing_colon_is_not() -> None:
@@ -76,32 +106,138 @@ def test_case_is_kept_and_a_trailing_colon_is_not() -> None:
     assert one_line("翻译下面的句子：") == "翻译下面的句子"
 
 
+# --- the question ----------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
-    ("text", "instance"),
+    ("text", "said"),
     [
-        ("Input: rain\nOutput: wet", Instance("rain", "wet")),
-        ("Input: none\nOutput: wet", Instance("", "wet")),
-        ("Input: N/A\n\nOutput: wet", Instance("", "wet")),
-        ("Input: <noinput>\nOutput: wet", Instance("", "wet")),
-        ("Output: wet", Instance("", "wet")),
-        ("Sure.\nInput:\nrain\nand wind\nOutput:\nwet\nand cold", Instance("rain\nand wind",
-                                                                      "wet\nand cold")),
-        ("**Input:** rain\n**Output:** wet", Instance("rain", "wet")),
-        ("INPUT: rain\nANSWER: wet", Instance("rain", "wet")),
-        ("```\nInput: rain\nOutput: wet\n```", Instance("rain", "wet")),
-        ("输入：雨\n输出：湿", Instance("雨", "湿")),
-        ("输入：无\n输出：湿", Instance("", "湿")),
-        ("输入: 无。\n输出: 湿", Instance("", "湿")),
-        ("输入： 雨\n回答： 湿", Instance("雨", "湿")),
-        ("Input: rain\nOutput: wet\n\nInput: sun\nOutput: dry", Instance("rain", "wet")),
-        ("Input: rain\nOutput: wet\nTask: another", Instance("rain", "wet")),
-        ("Input: rain\nOutput:", Instance("rain", "")),
-        ("It is wet.", None),
-        ("", None),
+        ("Yes", True), (" yes.", True), ("**Yes**", True), ("Answer: Yes", True), ("YES", True),
+        ("No", False), ("no, it", False), ("Is it classification? No", False), ("是", True),
+        ("是的。", True), ("否", False), ("不是", False), ("“是”", True),
+        ("是分类任务吗？否", False),
+        ("Ｎｏ", False), ("Not sure", None), ("Now", None), ("Maybe", None), ("", None),
+        ("It depends", None), ("看情况", None),
     ],
 )  # fmt: skip
-def test_instances(text: str, instance: Instance | None) -> None:
-    assert parse_instance(text) == instance
+def test_yes_or_no(text: str, said: bool | None) -> None:
+    assert parse_classification(text) is said
+
+
+# --- examples --------------------------------------------------------------------------------
+
+
+def pairs(found: Found) -> list[tuple[str, str]]:
+    return [(instance.input, instance.output) for instance in found.instances]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Input: rain\nOutput: wet", [("rain", "wet")]),
+        ("Input: none\nOutput: wet", [("", "wet")]),
+        ("Input: N/A\n\nOutput: wet", [("", "wet")]),
+        ("Input: <noinput>\nOutput: wet", [("", "wet")]),
+        ("Output: wet", [("", "wet")]),
+        ("Sure!\n\nOutput: wet", [("", "wet")]),
+        ("Sure.\nInput:\nrain\nand wind\nOutput:\nwet\nand cold",
+         [("rain\nand wind", "wet\nand cold")]),
+        ("**Input:** rain\n**Output:** wet", [("rain", "wet")]),
+        ("INPUT: rain\nANSWER: wet", [("rain", "wet")]),
+        ("```\nInput: rain\nOutput: wet\n```", [("rain", "wet")]),
+        ("Output: ```python\nprint(1)\n```", [("", "```python\nprint(1)\n```")]),
+        ("输入：雨\n输出：湿", [("雨", "湿")]),
+        ("输入：无\n输出：湿", [("", "湿")]),
+        ("输入: 无。\n输出: 湿", [("", "湿")]),
+        ("输入：<无输入>\n输出：湿", [("", "湿")]),
+        ("输入： 雨\n回答： 湿", [("雨", "湿")]),
+        ("Input: rain\nOutput: wet\n\nInput: sun\nOutput: dry", [("rain", "wet"), ("sun", "dry")]),
+        ("Input: rain\nOutput: wet\n\nTask: another\nOutput: no", [("rain", "wet")]),
+        ("Input: rain\nOutput:", [("rain", "")]),
+        ("Example 1\nInput: rain\nOutput: wet\nExample 2\nInput: sun\nOutput: dry",
+         [("rain", "wet"), ("sun", "dry")]),
+        ("**Example 1:**\n**Input:** rain\n**Output:** wet\n\n### Example 2\nOutput: dry",
+         [("rain", "wet"), ("", "dry")]),
+        ("Here are examples:\n例子1\n输入：雨\n输出：湿\n例子2：\n输入：晴\n输出：干",
+         [("雨", "湿"), ("晴", "干")]),
+        ("例子一\n输入：雨\n输出：湿\n示例二、\n输入：晴\n输出：干", [("雨", "湿"), ("晴", "干")]),
+        ("Example 1\nSentence: it rains\nOutput: wet", [("Sentence: it rains", "wet")]),
+        ("Sentence: it rains\nOutput: wet", [("Sentence: it rains", "wet")]),
+        ("Input 1: a\nInput 2: b\nOutput: c", [("a\nInput 2: b", "c")]),
+        ("Output: Question: who?\nAnswer: me", [("", "Question: who?\nAnswer: me")]),
+        ("Output: See Example 1 and\nExample 1 shows it", [("", "See Example 1 and\n"
+                                                            "Example 1 shows it")]),
+        ("It is wet.", []),
+        ("", []),
+    ],
+)  # fmt: skip
+def test_input_first(text: str, expected: list[tuple[str, str]]) -> None:
+    found = parse_input_first(text, cut=False)
+    assert pairs(found) == expected
+    assert bool(found.dropped) == (not expected and text != "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Class label: good\nInput: sun\nClass label: bad\nInput: mud", [("sun", "good"),
+                                                                       ("mud", "bad")]),
+        ("**Class label:** good\n**Input:** sun\nand sea", [("sun\nand sea", "good")]),
+        ("Class label: good\nThe sun shines.", [("The sun shines.", "good")]),
+        ("Class label 1: good\nInput 1: sun\nClass label 2: bad\nInput 2: mud",
+         [("sun", "good"), ("mud", "bad")]),
+        ("Example 1\nClass label: good\nInput: sun\nExample 2\nClass label: bad\nInput: mud",
+         [("sun", "good"), ("mud", "bad")]),
+        ("Class label: no", [("", "no")]),
+        ("类别标签：好\n输入：晴\n类别标签：坏\n输入：泥", [("晴", "好"), ("泥", "坏")]),
+        ("类别标签: 好\n输入: 晴", [("晴", "好")]),
+        ("类别：好\n输入：晴\n\n任务：别的\n类别标签：x", [("晴", "好")]),
+        ("Label: good\nText: sun", [("Text: sun", "good")]),
+        # the other order, or the other step's labels
+        ("Input: sun\nClass label: good\nInput: mud\nClass label: bad", [("sun", "good"),
+                                                                      ("mud", "bad")]),
+        ("Input: sun\nOutput: good", [("sun", "good")]),
+        ("It is good.", []),
+        ("", []),
+    ],
+)  # fmt: skip
+def test_output_first(text: str, expected: list[tuple[str, str]]) -> None:
+    found = parse_output_first(text, cut=False)
+    assert pairs(found) == expected
+    assert bool(found.dropped) == (not expected and text != "")
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Example 1\nInput: a\nOutput: x\nExample 2\nInput: b\nOutput: y", ["x"]),
+        ("Example 1\nInput: a\nOutput: x\nExample 2\nInput: b and", ["x"]),
+        ("Example 1\nInput: a\nOutput: x\n\nTask: another one\nOut", ["x"]),
+        ("Output: x", []),
+        ("Input: a", []),
+    ],
+)
+def test_what_is_cut_off_goes_and_no_more(text: str, kept: list[str]) -> None:
+    found = parse_input_first(text, cut=True)
+    assert [instance.output for instance in found.instances] == kept
+    assert [rule for _, rule, _ in found.dropped] == ["truncated"] * ("another" not in text)
+
+
+def test_a_cut_list_of_labels() -> None:
+    found = parse_output_first("Class label: good\nInput: a\nClass label: bad\nInput: b", cut=True)
+    assert pairs(found) == [("a", "good")]
+    assert [rule for _, rule, _ in found.dropped] == ["truncated"]
+
+
+def test_the_order_of_rules_on_examples() -> None:
+    found = Found([Instance("a", "x"), Instance("a", "x"), Instance("b", "b"), Instance("a", "z:")])
+    kept = usable(found, 5)
+    # The third and fourth are gone before differing outputs are looked for.
+    assert pairs(kept) == [("a", "x")]
+    assert [rule for _, rule, _ in kept.dropped] == ["copy", "cut_off", "repeated_instance"]
+
+
+# --- prompts ---------------------------------------------------------------------------------
 
 
 def test_prompts_end_where_the_teacher_goes_on() -> None:
@@ -114,5 +250,25 @@ def test_prompts_end_where_the_teacher_goes_on() -> None:
     assert chinese == (
         "请想出一系列任务。每个任务是一条语言模型能够完成的指令。\n\n任务1：说出一种颜色。\n任务2："
     )
-    assert instance_prompt("Name a colour.", "en").endswith("\n\nTask: Name a colour.\n")
-    assert instance_prompt("说出一种颜色。", "zh").endswith("\n\n任务：说出一种颜色。\n")
+    for labelled in (True, False):
+        prompt = instance_prompt("Name {count} {x}.", "en", is_classification=labelled, count=5)
+        assert prompt.endswith("\n\nTask: Name {count} {x}.")
+        assert " 5 " in prompt.split("\n")[0]
+        prompt = instance_prompt("说出一种颜色。", "zh", is_classification=labelled, count=4)
+        assert prompt.endswith("\n\n任务：说出一种颜色。")
+        assert "4个" in prompt.split("\n")[0]
+    assert classification_prompt("Do it.", "en").endswith("\n\nTask: Do it.\nIs it classification?")
+    assert classification_prompt("做。", "zh").endswith("\n\n任务：做。\n是分类任务吗？")
+
+
+def test_the_examples_in_prompts_are_read_as_the_answers_are() -> None:
+    for language, label in (("en", "\n\nTask: "), ("zh", "\n\n任务：")):
+        for labelled in (True, False):
+            prompt = instance_prompt("X", language, is_classification=labelled, count=5)  # type: ignore[arg-type]
+            parse = parse_output_first if labelled else parse_input_first
+            blocks = prompt.split(label)[1:-1]
+            assert len(blocks) >= 4
+            for block in blocks:
+                answer = block.split("\n", maxsplit=1)[1]
+                found = usable(parse(answer, cut=False), 5)
+                assert found.instances and not found.dropped, block

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import subprocess
 import sys
 from random import Random
@@ -24,7 +25,8 @@ from espalier.refusals import is_refusal
 CLEAN = {
     "style_flaw": 0, "style_flaw_rest": 0, "error_rate": 0, "refusal_rate": 0, "empty_rate": 0,
     "copy_rate": 0, "truncation_rate": 0, "duplicate_rate": 0, "blacklist_rate": 0,
-    "malformed_rate": 0, "list_truncation_rate": 0, "judge_noise": 0,
+    "malformed_rate": 0, "list_truncation_rate": 0, "odd_format_rate": 0,
+    "example_fault_rate": 0, "judge_noise": 0,
 }  # fmt: skip
 GREEDY = Sampling(temperature=0)
 WARM = Sampling(temperature=0.7)
@@ -36,15 +38,12 @@ LIST_ZH = (
     "请想出一系列任务。每个任务是一条语言模型能够完成的指令。\n\n"
     "任务1：写一首关于猫的诗。\n任务2：说说雨是什么。\n任务3："
 )
-EXAMPLE_EN = (
-    "Write one example for the task below. If the task needs an input, write it after "
-    '"Input:"; if it needs none, write "Input: none". Then write the right answer after '
-    '"Output:".\n\nTask: {instruction}\n'
-)
-EXAMPLE_ZH = (
-    "请为下面的任务写一个例子。如果任务需要输入，写在“输入：”后面；不需要就写“输入：无”。"
-    "然后把正确的回答写在“输出：”后面。\n\n任务：{instruction}\n"
-)
+INPUT_FIRST_EN = "Write examples for the last of the tasks below.\n\nTask: {task}"
+INPUT_FIRST_ZH = "请为下面的最后一个任务写例子。\n\n任务：{task}"
+OUTPUT_FIRST_EN = "Each task below is a classification task.\n\nTask: {task}"
+OUTPUT_FIRST_ZH = "下面都是分类任务。\n\n任务：{task}"
+QUESTION_EN = "Is the task a classification task?\n\nTask: {task}\nIs it classification?"
+QUESTION_ZH = "下面的任务是不是分类任务？\n\n任务：{task}\n是分类任务吗？"
 
 
 @pytest.fixture(scope="module")
@@ -200,39 +199,70 @@ def test_lists_are_cut_now_and_then() -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "instruction", "expected"),
+    ("template", "task", "expected"),
     [
-        (EXAMPLE_EN, "What is the capital of France?", "Input: none\nOutput: Paris"),
-        (EXAMPLE_EN, "Change 3 hours into minutes.", "Input: none\nOutput: 180 minutes"),
-        (EXAMPLE_ZH, "写出“大”的反义词。", "输入：无\n输出：小"),
-        (EXAMPLE_ZH, "3小时换成分钟。", "输入：无\n输出：180分钟"),
-        (EXAMPLE_EN, "Who was Napoleon?", "Input: none\nOutput: I know little about napoleon."),
+        (INPUT_FIRST_EN, "What is the capital of France?", "Output: Paris"),
+        (INPUT_FIRST_EN, "Change 3 hours into minutes.", "Output: 180 minutes"),
+        (INPUT_FIRST_ZH, "写出“大”的反义词。", "输出：小"),
+        (INPUT_FIRST_ZH, "3小时换成分钟。", "输出：180分钟"),
+        (INPUT_FIRST_EN, "Who was Napoleon?", "Output: I know little about napoleon."),
+        (QUESTION_EN, "Change 3 hours into minutes.", "No"),
+        (QUESTION_EN, "Is the text below calm or angry?", "Yes"),
+        (QUESTION_EN, "Decide whether the argument is valid.", "Yes"),
+        (QUESTION_ZH, "3小时换成分钟。", "否"),
+        (QUESTION_ZH, "下面这段话是平静还是生气？", "是"),
+        (QUESTION_ZH, "把新闻归入体育、财经之一。", "是"),
     ],
 )
-def test_examples_of_tasks(template: str, instruction: str, expected: str) -> None:
-    prompt = template.replace("{instruction}", instruction)
-    (reply,) = ask(OfflineEngine(options=CLEAN), prompt)
+def test_questions_and_examples_of_tasks(template: str, task: str, expected: str) -> None:
+    (reply,) = ask(OfflineEngine(options=CLEAN), template.replace("{task}", task))
     assert reply.text == expected
 
 
 @pytest.mark.parametrize(
-    ("template", "instruction", "labels"),
+    ("template", "task", "first", "second"),
     [
-        (EXAMPLE_EN, "Find the verb in the given sentence.", ("Input: ", "Output: ")),
-        (EXAMPLE_ZH, "找出所给句子里的动词。", ("输入：", "输出：")),
+        (INPUT_FIRST_EN, "Find the verb in the given sentence.", "Input: ", "Output: "),
+        (INPUT_FIRST_ZH, "找出所给句子里的动词。", "输入：", "输出："),
+        (OUTPUT_FIRST_EN, "Is the text below calm or angry?", "Class label: ", "Input: "),
+        (OUTPUT_FIRST_ZH, "下面这段话是平静还是生气？", "类别标签：", "输入："),
     ],
 )
 def test_an_example_input_can_be_asked_again(
-    template: str, instruction: str, labels: tuple[str, str]
+    template: str, task: str, first: str, second: str
 ) -> None:
     engine = OfflineEngine(options=CLEAN)
-    (reply,) = ask(engine, template.replace("{instruction}", instruction))
-    given, output = (
-        part.removeprefix(label) for part, label in zip(reply.text.split("\n"), labels, strict=True)
+    (reply,) = ask(engine, template.replace("{task}", task))
+    parts = {label: re.findall(rf"(?m)^{label}(.+)$", reply.text) for label in (first, second)}
+    given, output = (first, second) if first in ("Input: ", "输入：") else (second, first)
+    assert len(parts[given]) == len(parts[output]) > 0
+    for text, label in zip(parts[given], parts[output], strict=True):
+        (again,) = ask(engine, f"{task}\n\n{text}")
+        assert again.text == label
+    if first not in ("Input: ", "输入："):
+        assert len(set(parts[first])) == len(parts[first])
+
+
+def test_a_list_of_whole_tasks_goes_on_to_its_size() -> None:
+    prompt = (
+        "Come up with a set of 20 different tasks.\n\n###\n1. Instruction: Name a fruit.\n"
+        "1. Input:\n<noinput>\n1. Output:\nA pear.\n###\n2. Instruction:"
     )
-    assert output in given
-    (again,) = ask(engine, f"{instruction}\n\n{given}")
-    assert again.text == output
+    roomy = Sampling(temperature=1.0, max_tokens=3072)
+    (reply,) = ask(OfflineEngine(seed=1, options=CLEAN), prompt, sampling=roomy)
+    assert reply.finish_reason == "stop"
+    assert re.findall(r"(?m)^(\d+)\. Output:$", reply.text) == [str(n) for n in range(2, 21)]
+    assert not reply.text.startswith("2.")
+
+
+@pytest.mark.parametrize("rate", ["odd_format_rate", "example_fault_rate"])
+def test_faults_of_examples_come_at_their_rates(rate: str) -> None:
+    tasks = [f"Change {n} hours into minutes." for n in range(1, 1501)]
+    prompts = [INPUT_FIRST_EN.replace("{task}", task) for task in tasks]
+    clean = ask(OfflineEngine(options=CLEAN), *prompts)
+    faulty = ask(OfflineEngine(options=CLEAN | {rate: 0.2}), *prompts)
+    changed = sum(a.text != b.text for a, b in zip(clean, faulty, strict=True))
+    assert within(changed, len(tasks), 0.2)
 
 
 # --- sampling and options --------------------------------------------------------------------

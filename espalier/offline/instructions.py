@@ -66,7 +66,10 @@ def _as_listed(frame: Frame, slots: Slots) -> Slots:
 def _weights(language: Language) -> list[float]:
     """Frames that can say more are drawn more often, by the root of what they can say."""
     most = 1000
-    return [min(most, frame.combinations()) ** 0.5 for frame in _FRAMES[language]]
+    return [
+        min(most, frame.combinations() * max(1, len(frame.inputs))) ** 0.5
+        for frame in _FRAMES[language]
+    ]
 
 
 def compose(language: Language, rng: Random) -> str:
