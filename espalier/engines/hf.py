@@ -7,25 +7,17 @@ nothing.
 from __future__ import annotations
 
 import gc
-import hashlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from espalier.engines.base import Completion, Request, Sampling, Usage, in_order
+from espalier.engines.base import Completion, Request, Sampling, in_order
+from espalier.engines.chat import ChatForm, chat_form, weights_identity
 from espalier.errors import UsageError, require
-from espalier.files import hash_file
 from espalier.models import DTYPES, check_source, load_model, load_tokenizer
-from espalier.records import Messages
-from espalier.templates import TEMPLATE_FILE, Template, get_template, template_of
-
-if TYPE_CHECKING:
-    from espalier.decoding import Decoded
-
-_MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
+from espalier.templates import Template
 
 
 class TransformersOptions(BaseModel):
@@ -49,10 +41,12 @@ class TransformersOptions(BaseModel):
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     model: Any
-    tokenizer: Any
-    template: Template
-    stop_ids: frozenset[int]
+    form: ChatForm
     max_length: int | None
+
+    @property
+    def template(self) -> Template:
+        return self.form.template
 
 
 class TransformersEngine:
@@ -121,13 +115,7 @@ class TransformersEngine:
         A hub model is named by its name alone.
         """
         if self._identity is None:
-            name = self._source
-            folder = Path(name)
-            if folder.is_dir():
-                digest = hashlib.sha256()
-                for path in sorted({p for glob in _MODEL_FILES for p in folder.glob(glob)}):
-                    digest.update(f"{path.name}\0{hash_file(path)}\n".encode())
-                name = digest.hexdigest()[:32]
+            name = weights_identity(self._source)
             parts = [name, self.dtype, "autocast" if self.autocast else "", self.template or ""]
             self._identity = "transformers:" + ":".join(parts)
         return self._identity
@@ -169,55 +157,49 @@ class TransformersEngine:
 
         from espalier.decoding import decode_stream, row_seed
 
-        prompts = _prompts(loaded, requests)
-        stop_ids, stops = _stops(loaded, (*template_stops, *sampling.stop))
+        prompts = loaded.form.prompts(requests)
+        stops = loaded.form.stops((*template_stops, *sampling.stop))
         # One number out of two seeds that each may be anything.
         seed = row_seed(self.seed, (), sampling.seed)
         found = decode_stream(
             loaded.model,
             prompts,
             max_new_tokens=sampling.max_tokens,
-            pad_id=loaded.tokenizer.pad_token_id,
+            pad_id=loaded.form.tokenizer.pad_token_id,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             presence_penalty=sampling.presence_penalty,
-            stop_ids=sorted(stop_ids),
+            stop_ids=sorted(stops.ids),
             seeds=[
                 row_seed(seed, prompt, request.sample)
                 for prompt, request in zip(prompts, requests, strict=True)
             ],
-            stop_check=_stop_check(loaded.tokenizer, stops),
+            stop_check=_stop_check(loaded.form.tokenizer, stops.strings),
             max_length=loaded.max_length,
             autocast=torch.bfloat16 if self.autocast else None,
             token_budget=self.token_budget,
             max_rows=self.max_rows,
         )
         for index, decoded in found:
-            yield index, _completion(loaded, decoded, len(prompts[index]), stop_ids, stops)
+            yield (
+                index,
+                loaded.form.completion(
+                    decoded.ids,
+                    decoded.logprobs,
+                    decoded.finish_reason,
+                    len(prompts[index]),
+                    stops,
+                ),
+            )
 
     def _load(self) -> _Loaded:
         if self._loaded is None:
             tokenizer = load_tokenizer(self._source)
             model = load_model(self._source, dtype=self.dtype, device=self.device)
-            template = self._template(tokenizer)
-            ends = {tokenizer.eos_token_id}
-            configured = getattr(model.generation_config, "eos_token_id", None)
-            ends |= set(configured if isinstance(configured, list) else [configured])
+            form = chat_form(self._source, tokenizer, model.generation_config, self.template)
             config = model.config.get_text_config()
-            self._loaded = _Loaded(
-                model,
-                tokenizer,
-                template,
-                frozenset(end for end in ends if end is not None),
-                getattr(config, "max_position_embeddings", None),
-            )
+            self._loaded = _Loaded(model, form, getattr(config, "max_position_embeddings", None))
         return self._loaded
-
-    def _template(self, tokenizer: Any) -> Template:
-        known = (Path(self._source) / TEMPLATE_FILE).is_file()
-        if self.template or known or getattr(tokenizer, "chat_template", None):
-            return template_of(self._source, tokenizer=tokenizer, name=self.template)
-        return get_template("alpaca")
 
     def close(self) -> None:
         """Give the memory back; a later request would load the model again."""
@@ -228,26 +210,6 @@ class TransformersEngine:
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-
-
-def _prompts(loaded: _Loaded, requests: Sequence[Request]) -> list[list[int]]:
-    from espalier.encoding import encode_prompts
-
-    if requests and requests[0].token_ids:
-        return [list(request.token_ids) for request in requests]
-    pairs: list[tuple[Messages, dict[str, Any]]] = [(r.messages, {}) for r in requests]
-    return encode_prompts(loaded.tokenizer, loaded.template, pairs)
-
-
-def _stops(loaded: _Loaded, texts: Sequence[str]) -> tuple[frozenset[int], tuple[str, ...]]:
-    """Split stop texts into special tokens (found by id) and strings (found in the text).
-
-    A special token leaves no trace in decoded text, so it must be found by its id.
-    """
-    special = {str(token): i for i, token in loaded.tokenizer.added_tokens_decoder.items()}
-    ids = {special[text] for text in texts if text in special}
-    strings = tuple(dict.fromkeys(text for text in texts if text and text not in special))
-    return loaded.stop_ids | ids, strings
 
 
 def _stop_check(tokenizer: Any, stops: tuple[str, ...]) -> Callable[[Sequence[int]], bool] | None:
@@ -264,26 +226,3 @@ def _stop_check(tokenizer: Any, stops: tuple[str, ...]) -> Callable[[Sequence[in
         return any(stop in text for stop in stops)
 
     return check
-
-
-def _completion(
-    loaded: _Loaded,
-    decoded: Decoded,
-    prompt_tokens: int,
-    stop_ids: frozenset[int],
-    stops: tuple[str, ...],
-) -> Completion:
-    ids = decoded.ids
-    shown = ids[:-1] if ids and ids[-1] in stop_ids else ids
-    text = loaded.tokenizer.decode(
-        list(shown), skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
-    ends = [at for stop in stops if (at := text.find(stop)) >= 0]
-    text = text[: min(ends)] if ends else text
-    return Completion(
-        text=text.strip(),
-        finish_reason=decoded.finish_reason,
-        usage=Usage(prompt_tokens, len(ids)),
-        token_ids=ids,
-        logprobs=decoded.logprobs,
-    )

