@@ -32,7 +32,7 @@ def answer_task(task: str, given: str, draws: Draws, options: OfflineOptions) ->
         language: Language = solution.family.language
         right = solution.answer
     else:
-        language, right = _open_answer(task, given)
+        language, right = open_answer(task, given)
     match _fault(draws.uniform(0), options):
         case "refusal":
             return Reply(REFUSALS[language])
@@ -83,7 +83,7 @@ def _wrong(task: str, right: str, language: Language, draws: Draws) -> str:
     return "It depends." if language == "en" else "看情况。"
 
 
-def _open_answer(task: str, given: str) -> tuple[Language, str]:
+def open_answer(task: str, given: str) -> tuple[Language, str]:
     """The language and the answer of a task that belongs to no family.
 
     Without `given`, an input may follow the instruction after a blank line.

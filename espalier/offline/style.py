@@ -86,6 +86,19 @@ class OfflineOptions(BaseModel):
     chat_label_rate: float = Field(
         0.1, ge=0, le=1, description="Simulated users whose turn begins with a speaker's name."
     )
+    unchanged_rate: float = Field(
+        0.03, ge=0, le=1, description="Revisions that are the answer as it was."
+    )
+    revision_truncation_rate: float = Field(0.02, ge=0, le=1, description="Revisions cut off.")
+    revision_heading_rate: float = Field(
+        0.1, ge=0, le=1, description="Critiques and revisions under a heading."
+    )
+    naive_rate: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Plainly harmful requests that get an empty promise to help.",
+    )
     judge_noise: float = Field(0.05, ge=0, le=1, description="Verdicts and marks that are wrong.")
 
 
@@ -117,6 +130,7 @@ def read_options(options: Mapping[str, Any]) -> OfflineOptions:
     _check_sum(read, "duplicate_rate", "blacklist_rate", "malformed_rate")
     _check_sum(read, "equal_rewrite_rate", "leak_rate", "rewrite_truncation_rate")
     _check_sum(read, "sorry_rate", "filler_rate")
+    _check_sum(read, "unchanged_rate", "revision_truncation_rate")
     return read
 
 
