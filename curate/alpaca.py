@@ -24,7 +24,8 @@ from espalier.errors import InputError
 _NUMBER = r"(?P<number>\d{1,4})?[ \t]*[.．、:：)）]?[ \t*_]*"
 _LABEL = re.compile(
     rf"^[ \t>#*_\-（(]*{_NUMBER}"
-    r"(?:(?P<instruction>instruction|指令)|(?P<input>input|输入)|(?P<output>output|输出))"
+    r"(?:(?P<instruction>instruction|指令)|(?P<input>input|输入|輸入)|"
+    r"(?P<output>output|输出|輸出))"
     r"[ \t*_]*\d*[ \t*_]*[:：][ \t*_]*",
     re.IGNORECASE | re.MULTILINE,
 )

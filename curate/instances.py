@@ -18,12 +18,12 @@ def _label(words: str) -> re.Pattern[str]:
 
 # An output may hold lines such as "Answer: …": the second kind of label counts only in a text
 # that has none of the first.
-_OUTPUTS = (_label("output|输出"), _label("answer|response|输出结果|答案|回答"))
+_OUTPUTS = (_label("output|输出|輸出"), _label("answer|response|输出结果|答案|回答"))
 _CLASSES = (
     _label("class[ \t]*label|类别标签"),
     _label("label|class|category|标签|类别"),
 )
-_INPUT = _label("input|输入")
+_INPUT = _label("input|输入|輸入")
 _EXAMPLE = re.compile(
     rf"{_LEAD}(?:example|例子|示例|例)[ \t]*(?:[0-9]+|[一二三四五六七八九十]+)[ \t*_]*"
     r"(?:[.:：)）、]|$)[ \t*_]*",
@@ -33,7 +33,8 @@ _EXAMPLE = re.compile(
 _NEXT_TASK = re.compile(r"\n[ \t]*\n[ \t>#*_]*(?:task|任务)[ \t]*\d*[ \t]*[:：]", re.IGNORECASE)
 _OTHER_LABEL = re.compile(r"[ \t>#*_\-]*[^\n:：]{1,30}[:：][ \t*_]*\S")
 _NO_INPUT = re.compile(
-    r"^[\W_]*(?:none|n/?a|no[ -]?input|not needed|empty|无|无需输入|无输入|没有|不需要|空)?[\W_]*$",
+    r"^[\W_]*(?:none|n/?a|no[ -]?input(?: (?:is )?(?:needed|required))?|not (?:needed|applicable)|"
+    r"empty|无|无需输入|无输入|没有|不需要|空)?[\W_]*$",
     re.IGNORECASE,
 )
 
@@ -70,8 +71,9 @@ def parse_input_first(text: str, *, cut: bool) -> Found:
     Text before the first example is chatter unless it has an output of its own. With `cut`
     (the completion ran into its limit) what comes last is dropped: its end is missing.
     """
-    body, cut = _own_part(text, cut, _OUTPUTS)
-    return _read(body, _used(_OUTPUTS, body), "no_output_label", cut=cut)
+    body, rest = _own_part(text, _OUTPUTS)
+    found = _read(body, _used(_OUTPUTS, body), "no_output_label", cut=cut and not rest)
+    return _with_rest(found, rest)
 
 
 def parse_output_first(text: str, *, cut: bool) -> Found:
@@ -80,11 +82,13 @@ def parse_output_first(text: str, *, cut: bool) -> Found:
     Text before the first label is chatter. `cut` as in `parse_input_first`. A teacher that
     answers in the other order, or with "Output: …", is understood.
     """
-    body, cut = _own_part(text, cut, (*_CLASSES, *_OUTPUTS))
+    body, rest = _own_part(text, (*_CLASSES, *_OUTPUTS))
+    cut = cut and not rest
     label = _used(_CLASSES, body)
     marks = list(label.finditer(body)) if label is not None else []
     if not marks or _INPUT.search(body[: marks[0].start()]):
-        return _read(body, label or _used(_OUTPUTS, body), "no_class_label", cut=cut)
+        found = _read(body, label or _used(_OUTPUTS, body), "no_class_label", cut=cut)
+        return _with_rest(found, rest)
     found = Found()
     ends = [*(mark.start() for mark in marks[1:]), len(body)]
     for mark, end in zip(marks, ends, strict=True):
@@ -92,7 +96,7 @@ def parse_output_first(text: str, *, cut: bool) -> Found:
         border = _INPUT.search(given)
         given = given[border.end() :] if border else given
         found.instances.append(Instance(input_of(given), _bare(head)))
-    return _without_last(found) if cut else found
+    return _with_rest(_without_last(found) if cut else found, rest)
 
 
 def _read(body: str, label: re.Pattern[str] | None, rule: str, *, cut: bool) -> Found:
@@ -149,14 +153,23 @@ def _bare(line: str) -> str:
     return line.strip().strip("*_").strip()
 
 
-def _own_part(text: str, cut: bool, labels: Iterable[re.Pattern[str]]) -> tuple[str, bool]:
-    """The part of a completion that is about the task asked, and whether that is cut off."""
+def _own_part(text: str, labels: Iterable[re.Pattern[str]]) -> tuple[str, str]:
+    """The part of a completion that is about the task asked, and what follows of another task.
+
+    What is followed by another task is not cut off.
+    """
     body = unfenced(text)
     following = _NEXT_TASK.search(body)
     # A completion may open by repeating the task that it was asked for.
     if following is None or _used(labels, body[: following.start()]) is None:
-        return body, cut
-    return body[: following.start()].strip(), False
+        return body, ""
+    return body[: following.start()].strip(), body[following.start() :].strip()
+
+
+def _with_rest(found: Found, rest: str) -> Found:
+    if rest:
+        found.drop(rest, "further_task")
+    return found
 
 
 def _used(labels: Iterable[re.Pattern[str]], text: str) -> re.Pattern[str] | None:

@@ -118,15 +118,16 @@ def parse_instructions(text: str, first: int, *, cut: bool) -> Listed:
     """The instructions in a completion of `instruction_prompt`.
 
     `first` is the number that the prompt ended with. Text before the first numbered line is
-    that task when the numbering then goes on with the next one, and chatter otherwise. With
-    `cut` (the completion ran into its limit) the last one is set apart.
+    chatter when that line begins the list (as number `first` or 1), and else the task that the
+    prompt's own number stands before. With `cut` (the completion ran into its limit) the last
+    one is set apart.
     """
     body = _FENCE.sub("", text).strip()
     marks = list(_NUMBERED.finditer(body))
     if marks:
         ends = [mark.start() for mark in marks[1:]] + [len(body)]
         pieces = [body[mark.end() : end] for mark, end in zip(marks, ends, strict=True)]
-        if marks[0]["number"] and int(marks[0]["number"]) == first + 1:
+        if _number(marks[0]) not in (first, 1):
             pieces.insert(0, body[: marks[0].start()])
     else:
         bullets = list(_BULLET.finditer(body))
@@ -134,6 +135,15 @@ def parse_instructions(text: str, first: int, *, cut: bool) -> Listed:
     last = pieces.pop().strip() if cut and pieces else None
     cleaned = (one_line(piece.strip().strip("*_").strip()) for piece in pieces)
     return Listed([piece for piece in cleaned if piece], last)
+
+
+def _number(mark: re.Match[str]) -> int:
+    """The number of a list's line; Chinese numerals up to 99."""
+    if mark["number"]:
+        return int(mark["number"])
+    tens, ten, ones = mark["han"].rpartition("十")
+    digits = "零一二三四五六七八九"
+    return (digits.find(tens or "一") * 10 if ten else 0) + digits.find(ones or "零")
 
 
 def parse_classification(text: str) -> bool | None:

@@ -78,9 +78,8 @@ def resumed(run: Run, engine: Engine, path: Path, cuts: Sequence[int]) -> tuple[
     total = 0
     for cut in cuts:
         mortal = Mortal(engine, cut)
-        with Journal(path) as journal:
-            with contextlib.suppress(Killed):
-                rows_and_rejects(run, JournaledEngine(mortal, journal))
+        with Journal(path) as journal, contextlib.suppress(Killed):
+            rows_and_rejects(run, JournaledEngine(mortal, journal))
         total += len(mortal.asked)
     mortal = Mortal(engine)
     with Journal(path) as journal:

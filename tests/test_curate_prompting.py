@@ -66,6 +66,10 @@ def test_numbering_styles(text: str) -> None:
             ["Convert 3.5 kg to pounds.", "Is 2.5 more than 2?"],
         ),
         ("9. Round\n7.5 up.\n10. Say it.", ["Round 7.5 up.", "Say it."]),
+        (" Write a poem.\n2. Name a bird.", ["Write a poem.", "Name a bird."]),
+        ("写诗\n任务十：说鸟", ["写诗", "说鸟"]),
+        ("Sure:\n九、写诗\n十、说鸟", ["写诗", "说鸟"]),
+        ("好的，二十个任务如下：\n（一）写诗\n（二）说鸟", ["写诗", "说鸟"]),
         ("一年有多少天？\n任务10：十个人分苹果", ["一年有多少天？", "十个人分苹果"]),
     ],
 )
@@ -174,7 +178,9 @@ def pairs(found: Found) -> list[tuple[str, str]]:
 def test_input_first(text: str, expected: list[tuple[str, str]]) -> None:
     found = parse_input_first(text, cut=False)
     assert pairs(found) == expected
-    assert bool(found.dropped) == (not expected and text != "")
+    rules = [rule for _, rule, _ in found.dropped]
+    further = ["further_task"] * ("Task: another" in text)
+    assert rules == (["no_output_label"] if not expected and text else further)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +210,9 @@ def test_input_first(text: str, expected: list[tuple[str, str]]) -> None:
 def test_output_first(text: str, expected: list[tuple[str, str]]) -> None:
     found = parse_output_first(text, cut=False)
     assert pairs(found) == expected
-    assert bool(found.dropped) == (not expected and text != "")
+    rules = [rule for _, rule, _ in found.dropped]
+    further = ["further_task"] * ("别的" in text)
+    assert rules == (["no_class_label"] if not expected and text else further)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +228,8 @@ def test_output_first(text: str, expected: list[tuple[str, str]]) -> None:
 def test_what_is_cut_off_goes_and_no_more(text: str, kept: list[str]) -> None:
     found = parse_input_first(text, cut=True)
     assert [instance.output for instance in found.instances] == kept
-    assert [rule for _, rule, _ in found.dropped] == ["truncated"] * ("another" not in text)
+    rule = "further_task" if "another" in text else "truncated"
+    assert [found for _, found, _ in found.dropped] == [rule]
 
 
 def test_a_cut_list_of_labels() -> None:
