@@ -256,8 +256,13 @@ def _noun_zh(words: Sequence[tuple[str, str]]) -> str | None:
 
 
 def _words_zh(text: str) -> Iterator[tuple[str, str]]:
+    """Words with their classes; of "翻译成" and the like the verb alone."""
     for pair in _tagger().cut(text):
-        yield pair.word, pair.flag
+        base = pair.word.removesuffix("成").removesuffix("为")
+        if base != pair.word and base in VERBS_ZH:
+            yield base, "v"
+        else:
+            yield pair.word, pair.flag
 
 
 @cache

@@ -107,10 +107,11 @@ def value_edges(least: float, largest: float, *, whole: bool = False) -> list[fl
     power = 10.0 ** floor(log10(span / _MOST_BINS))
     # One bin may be cut off at either end, and the last holds the largest value.
     step = next(s for s in (power, 2 * power, 5 * power, 10 * power, 20 * power)
-                if span / s <= _MOST_BINS - 2)  # fmt: skip
+                if span / s <= _MOST_BINS - 3)  # fmt: skip
     first = floor(least / step + 1e-9)
+    first -= first * step > least
     count = floor(largest / step + 1e-9) - first + 1
-    return [round((first + number) * step, 10) for number in range(count + 1)]
+    return [float(f"{(first + number) * step:.12g}") for number in range(count + 1)]
 
 
 def _whole(value: float) -> bool:

@@ -117,8 +117,8 @@ function startSharedTexts(rows) {
     items,
     fields: [
       valueField(items, "file", t("dp.evaluation")),
-      valueField(items, "kind", t("dp.kind")),
-      valueField(items, "action", t("dp.action")),
+      named(valueField(items, "kind", t("dp.kind")), "dp.shared"),
+      named(valueField(items, "action", t("dp.action")), "dp.action"),
     ],
     texts: (item) => [item.id, ...item.found.map((one) => one.text)],
     counted: (shown) => t("dp.shared_shown", { shown: whole(shown) }),
@@ -129,7 +129,7 @@ function startSharedTexts(rows) {
         el(
           "header",
           {},
-          el("h3", {}, item.action),
+          el("h3", {}, STRINGS[`dp.action.${item.action}`] ?? item.action),
           item.source ? tag(item.source) : null,
           el("code", { class: "row-id" }, item.id),
         ),
@@ -138,10 +138,16 @@ function startSharedTexts(rows) {
   });
 }
 
+// The field with names for the values that are known.
+const named = (one, prefix) => ({
+  ...one,
+  choices: one.choices.map(([value, label]) => [value, STRINGS[`${prefix}.${value}`] ?? label]),
+});
+
 function sharedText(one) {
   const facts = [
     one.number === null ? one.file : t("dp.evaluation_row", { file: one.file, number: whole(one.number) }),
-    one.kind,
+    STRINGS[`dp.shared.${one.kind}`] ?? one.kind,
     isNumber(one.tokens) ? t("dp.shared_words", { count: whole(one.tokens) }) : null,
     isNumber(one.jaccard) ? t("dp.similarity", { value: fixed(one.jaccard, 3) }) : null,
   ];
