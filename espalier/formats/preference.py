@@ -85,14 +85,14 @@ def _prompt(row: Mapping[str, Any]) -> Messages:
     """The turns of the field `prompt`; none when there is no such field."""
     if row.get("prompt") is None:
         return ()
-    value = _unpacked(row["prompt"])
+    value = unpacked(row["prompt"])
     if isinstance(value, list):
         return message_list(value, "prompt")
     text = text_of(row, "prompt")
-    return _prompt_dialogue(text) if _is_dialogue(text) else (Message("user", text),)
+    return prompt_dialogue(text) if is_dialogue(text) else (Message("user", text),)
 
 
-def _prompt_dialogue(text: str) -> Messages:
+def prompt_dialogue(text: str) -> Messages:
     """A dialogue that ends where the assistant is to speak."""
     turns = _dialogue(text)
     if turns[-1].role == "assistant" and not turns[-1].content:
@@ -102,7 +102,7 @@ def _prompt_dialogue(text: str) -> Messages:
 
 def _side(row: Mapping[str, Any], name: str, prompt: Messages) -> Messages:
     """One whole dialogue: the prompt's turns and, last, the answer."""
-    value = _unpacked(row.get(name))
+    value = unpacked(row.get(name))
     if isinstance(value, list):
         turns = message_list(value, name)
         # Lists that begin with the question hold the prompt themselves; others only go on.
@@ -111,7 +111,7 @@ def _side(row: Mapping[str, Any], name: str, prompt: Messages) -> Messages:
         text = text_of(row, name, empty=True)
         if prompt:
             whole = (*prompt, Message("assistant", text))
-        elif _is_dialogue(text):
+        elif is_dialogue(text):
             whole = _dialogue(text)
         else:
             raise RowFault(
@@ -130,7 +130,7 @@ def _side(row: Mapping[str, Any], name: str, prompt: Messages) -> Messages:
     return whole
 
 
-def _unpacked(value: Any) -> Any:
+def unpacked(value: Any) -> Any:
     """Messages that a CSV or Parquet file keeps as JSON text; other values as they are."""
     if isinstance(value, str) and value.startswith("[{") and value.endswith("}]"):
         try:
@@ -142,7 +142,8 @@ def _unpacked(value: Any) -> Any:
     return value
 
 
-def _is_dialogue(text: str) -> bool:
+def is_dialogue(text: str) -> bool:
+    """Whether a text is a `Human:`/`Assistant:` dialogue."""
     return text.lstrip().startswith("Human:")
 
 

@@ -17,6 +17,7 @@ from espalier.formats.native import NATIVE, NATIVE_PAIRS
 from espalier.formats.open_orca import OPEN_ORCA
 from espalier.formats.preference import PREFERENCE
 from espalier.formats.prompt_completion import PROMPT_COMPLETION
+from espalier.formats.ranking import RANKING
 from espalier.formats.seeds import SEEDS
 from espalier.formats.sharegpt import SHAREGPT
 from espalier.records import Example, PreferencePair
@@ -38,7 +39,7 @@ EXAMPLE_FORMATS: dict[str, Format[Example]] = {
     )
 }
 PAIR_FORMATS: dict[str, Format[PreferencePair]] = {
-    item.name: item for item in (NATIVE_PAIRS, PREFERENCE)
+    item.name: item for item in (NATIVE_PAIRS, PREFERENCE, RANKING)
 }
 FORMATS: dict[str, AnyFormat] = {**PAIR_FORMATS, **EXAMPLE_FORMATS}
 
