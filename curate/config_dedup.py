@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from espalier.curate.config_select import SemanticConfig
 from espalier.curate.options import Options
 
 Compared = Literal["prompt", "answer", "prompt+answer"]
@@ -55,6 +56,11 @@ class DedupConfig(Options):
         description="For `keep: source`: names of sources, the preferred first; others come last.",
     )
     near: NearConfig | None = Field(None, description="Near duplicates (default: none removed).")
+    semantic: SemanticConfig | None = Field(
+        None,
+        description="Near duplicates in meaning, by a sentence-embedding model (default: "
+        "none removed).",
+    )
 
     @model_validator(mode="after")
     def _order_is_given(self) -> DedupConfig:

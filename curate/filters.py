@@ -16,6 +16,9 @@ from espalier.text import length, ngrams, normalise, tokens
 
 Rule = Callable[[Example], str | None]
 
+# A row with this in its meta is meant to be declined (safety training).
+DECLINES = "declines"
+
 # Tab, newline and carriage return are text; other controls, U+FFFD and lone surrogates are not.
 _BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]")
 _REPETITION_NGRAM = 4
@@ -184,6 +187,8 @@ def _empty_answer(row: Example) -> str | None:
 
 def _refusal(row: Example) -> str | None:
     answer = row.response or ""
+    if row.meta.get(DECLINES):
+        return None
     return answer if is_refusal(answer) else None
 
 

@@ -145,7 +145,8 @@ class Parts:
 
     def has(self, side: str) -> bool:
         """Whether any part wrote lines of this kind."""
-        return any(side_path(self.folder, name, side).is_file() for name in self.done)
+        paths = (side_path(self.folder, name, side) for name in self.done)
+        return any(path.is_file() and path.stat().st_size for path in paths)
 
     @property
     def funnel(self) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from espalier.curate.filters import DECLINES
 from espalier.curate.options import Language, SafetyKind
 from espalier.errors import InputError, place
 from espalier.formats.files import read_rows
@@ -26,8 +27,6 @@ CATEGORIES = (
     "deception",
     "dangerous_acts",
 )
-# A row with this in its meta is meant to be declined: the rule on refusals lets it pass.
-DECLINES = "declines"
 
 
 def safety_path(language: Language) -> Path:
@@ -40,7 +39,7 @@ def safety_rows(
 ) -> Iterator[Example]:
     """The rows of these languages and kinds, in file order, with their answers.
 
-    `meta.safety` is the kind, `meta.category` one of `CATEGORIES`.
+    `meta.safety_set` is the kind, `meta.category` one of `CATEGORIES`.
     """
     wanted = set(kinds)
     for language in languages:
@@ -61,7 +60,7 @@ def safety_rows(
                 "language": language,
                 "category": value["category"],
                 "group": "dialogue",
-                "safety": value["kind"],
+                "safety_set": value["kind"],
             }
             if value["kind"] == "harmful":
                 meta[DECLINES] = True

@@ -8,13 +8,27 @@ is built by one thread, so that it does not depend on their number, and are comp
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from espalier.curate.config_dedup import DedupConfig
+from espalier.curate.config_select import SemanticConfig
+from espalier.curate.keeping import (
+    Policy,
+    WriteLine,
+    compared_text,
+    keep_preferred,
+    remove,
+    shown,
+)
+from espalier.curate.pipeline import Barrier, Rows, Tally
 from espalier.errors import InputError, UsageError, require
+from espalier.records import Example
+from espalier.text import language
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -113,12 +127,12 @@ def _graph_pairs(vectors: Vectors, threshold: float) -> Iterator[tuple[int, int,
     faiss.omp_set_num_threads(1)
     index = faiss.IndexHNSWFlat(vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = 80
-    index.hnsw.efSearch = 128
     index.add(np.ascontiguousarray(vectors))
     found: set[tuple[int, int]] = set()
     pending = np.arange(len(vectors))
     neighbours = _NEIGHBOURS
     while len(pending):
+        index.hnsw.efSearch = max(128, 2 * neighbours)
         similarities, others = index.search(vectors[pending], neighbours)
         for place, row in enumerate(pending):
             near = others[place][(similarities[place] >= threshold) & (others[place] >= 0)]
@@ -133,7 +147,70 @@ def _graph_pairs(vectors: Vectors, threshold: float) -> Iterator[tuple[int, int,
             yield i, j, similarity
 
 
-def check_languages(name: str, counts: dict[str, int], allowed: Sequence[str]) -> None:
+def semantic_dedup(
+    config: SemanticConfig, dedup: DedupConfig, write: WriteLine | None = None
+) -> Barrier:
+    """Keep the preferred of rows that mean nearly the same (`dedup.keep`); rule
+    `same_meaning`.
+
+    Rows in a language that the model does not understand are not compared, and are counted as
+    `not_compared`. Raises UsageError when that is all of them, and MissingExtra or InputError
+    for the model. Embeddings take 4 bytes a dimension and row in memory.
+    """
+    allowed = config.languages or model_languages(config.model)
+
+    def barrier(rows: Rows, tally: Tally) -> Iterator[Example]:
+        policy = Policy(dedup)
+        embedder: Embedder | None = None
+        compared: list[int] = []
+        blocks: list[Vectors] = []
+        waiting: list[str] = []
+        languages: Counter[str] = Counter()
+        for place, row in enumerate(rows()):
+            policy.add(row)
+            text = compared_text(row, config.on)
+            spoken = str(row.meta.get("language") or language(text))
+            languages[spoken] += 1
+            if not text.strip() or (allowed is not None and spoken not in allowed):
+                tally.change("not_compared")
+                continue
+            compared.append(place)
+            waiting.append(text)
+            if len(waiting) == _BLOCK:
+                embedder = embedder or Embedder(config.model, config.batch)
+                blocks.append(embedder.embed(waiting))
+                waiting = []
+        if allowed is not None:
+            check_languages(config.model, languages, allowed)
+        if waiting:
+            embedder = embedder or Embedder(config.model, config.batch)
+            blocks.append(embedder.embed(waiting))
+        vectors = np.concatenate(blocks) if blocks else np.zeros((0, 1), dtype=np.float32)
+        pairs = list(similar_pairs(vectors, config.threshold, config.exact_up_to))
+        numbers = np.array(compared, dtype=np.int64)
+        removals = keep_preferred(
+            numbers[[i for i, _, _ in pairs]],
+            numbers[[j for _, j, _ in pairs]],
+            np.array([similarity for _, _, similarity in pairs]),
+            policy.ranks(),
+        )
+        return remove(
+            rows,
+            tally,
+            removals,
+            rule="same_meaning",
+            method="semantic",
+            text=lambda row: compared_text(row, config.on),
+            evidence=lambda keeper, similarity, shared: (
+                f"cosine {similarity:.3f} with row {keeper}{shown(shared)}"
+            ),
+            write=write,
+        )
+
+    return barrier
+
+
+def check_languages(name: str, counts: Mapping[str, int], allowed: Sequence[str]) -> None:
     """Raise UsageError when no row is in a language that the model understands."""
     if counts and not any(counts.get(language) for language in allowed):
         most = max(counts, key=lambda language: counts[language])

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 from espalier.curate.config import ProceduralSource
-from espalier.curate.curation import CONTAMINATION, Curation
-from espalier.curate.dedup import exact_dedup
+from espalier.curate.config_dedup import DedupConfig
+from espalier.curate.curation import CLUSTERS, CONTAMINATION, Curation
+from espalier.curate.dedup import exact_dedup, exact_dedup_by_policy
 from espalier.curate.filters import answer_rules, prompt_rules, rule_step
 from espalier.curate.groups import group_of
+from espalier.curate.keeping import WriteLine
+from espalier.curate.near_dedup import near_dedup
 from espalier.curate.parts import Parts, Work, read_rows_of, writers
 from espalier.curate.pii import pii_step
-from espalier.curate.pipeline import Step, Tally
+from espalier.curate.pipeline import Barrier, Step, Tally
 from espalier.curate.quality import ifd_step, judge_step, reward_step
 from espalier.curate.respond import respond
 from espalier.curate.segments import Segment, Stop, cut, rows_of, segment_file, travel
 from espalier.curate.selection import select_rows
+from espalier.curate.semantic import semantic_dedup
 from espalier.curate.sources import prompts_to_answer
 from espalier.curate.terms import term_flags, term_rules
 from espalier.errors import StageError
@@ -102,16 +106,26 @@ def stops(curation: Curation) -> list[Stop]:
         Stop.of("prompt rules", rule_step(prompt_rules(config.filters))),
         Stop.of("answer rules", on_answered(on_answers)),
         *_terms(curation),
-        *_duplicates(curation),
         *(Stop.of(name, step) for name, step in curation.away_from_held_out()),
         *_decontamination(curation),
     ]
-    if curation.answers_wanted:
-        found += [Stop("teacher's answers", partial(_answers, curation))]
-        if config.pii is not None:
-            found.append(Stop.of("personal data in them", pii_step(config.pii)))
-        found.append(Stop.of("rules on them", on_answers))
-    return [*found, *_quality(curation), Stop.of("task groups", _grouped), *_selection(curation)]
+    scores = _quality(curation)
+    if config.dedup.keep == "score" and scores:
+        # The best of several duplicates is known only when all are answered and scored.
+        found += [*_answering(curation, on_answers), *scores, *_duplicates(curation)]
+    else:
+        found += [*_duplicates(curation), *_answering(curation, on_answers), *scores]
+    return [*found, Stop.of("task groups", _grouped), *_selection(curation)]
+
+
+def _answering(curation: Curation, on_answers: Step) -> list[Stop]:
+    """The teacher's answers, and the rules on them."""
+    if not curation.answers_wanted:
+        return []
+    found = [Stop("teacher's answers", partial(_answers, curation))]
+    if curation.config.pii is not None:
+        found.append(Stop.of("personal data in them", pii_step(curation.config.pii)))
+    return [*found, Stop.of("rules on them", on_answers)]
 
 
 def _terms(curation: Curation) -> list[Stop]:
@@ -124,8 +138,30 @@ def _terms(curation: Curation) -> list[Stop]:
 
 
 def _duplicates(curation: Curation) -> list[Stop]:
+    """Equal rows, near ones in words, near ones in meaning: from cheap to costly."""
     config = curation.config.dedup
-    return [] if config.key == "none" else [Stop.of("exact duplicates", exact_dedup(config))]
+    found: list[Stop] = []
+    if config.key != "none" and config.keep == "first":
+        found.append(
+            Stop(
+                "exact duplicates",
+                lambda work, stack: exact_dedup(config, work.writer(CLUSTERS)),
+            )
+        )
+    elif config.key != "none":
+        found.append(_barrier("exact duplicates", exact_dedup_by_policy, config))
+    if config.near is not None:
+        found.append(_barrier("near duplicates", near_dedup, config))
+    if config.semantic is not None:
+        options = config.semantic
+        found.append(_barrier("same meaning", partial(semantic_dedup, options), config))
+    return found
+
+
+def _barrier(
+    name: str, make: Callable[[DedupConfig, WriteLine], Barrier], config: DedupConfig
+) -> Stop:
+    return Stop(name, make_barrier=lambda work, stack: make(config, work.writer(CLUSTERS)))
 
 
 def _decontamination(curation: Curation) -> list[Stop]:

@@ -13,6 +13,7 @@ from typing import Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model
 
+from espalier import plain_yaml
 from espalier.errors import UsageError, place
 from espalier.run import Shared
 from espalier.stages import SECTIONS, load
@@ -166,8 +167,8 @@ def _read_yaml(path: Path, marks: Marks) -> dict[str, Any]:
             "The recipe is not UTF-8 text.", where=str(path), hint="save it as UTF-8"
         ) from error
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=plain_yaml.Loader)
+        value = plain_yaml.load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise UsageError(
@@ -229,7 +230,7 @@ def _override(data: dict[str, Any], text: str, marks: Marks) -> None:
             expected="key.path=value, for example --set train.sft.learning_rate=1e-5",
         )
     try:
-        value = yaml.safe_load(raw)
+        value = plain_yaml.load(raw)
     except yaml.YAMLError as error:
         raise UsageError(
             f"The value of '--set {text}' is not valid YAML.", hint="quote the value"

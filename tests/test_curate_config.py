@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from espalier.curate.config import CurateConfig, FileSource, PairsConfig, ProceduralSource
 from espalier.errors import UsageError
-from espalier.recipe import recipe_from
+from espalier.recipe import load_recipe, recipe_from
 
 
 def models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -64,3 +65,19 @@ def test_mistakes_are_named(curate: dict[str, Any], words: list[str]) -> None:
 def test_models_refuse_unknown_keys() -> None:
     with pytest.raises(ValidationError, match="extra"):
         PairsConfig(typo=1)  # type: ignore[call-arg]
+
+
+def test_on_off_yes_and_no_are_words(tmp_path: Path) -> None:
+    path = tmp_path / "words.yaml"
+    path.write_text(
+        "curate:\n  sources: [{path: a.jsonl}]\n"
+        "  filters: {languages: [no, en], refusals: false}\n"
+        "  dedup: {near: {on: answer}}\n  pii: {email: off}\n",
+        encoding="utf-8",
+    )
+    recipe = load_recipe(path, ["curate.pii.phone=off"])
+    config = recipe.section("curate")
+    assert config.filters.languages == ["no", "en"]
+    assert config.filters.refusals is False
+    assert config.dedup.near.on == "answer"
+    assert (config.pii.email, config.pii.phone) == ("off", "off")

@@ -97,7 +97,9 @@ def test_several_scores_count_by_rank_not_by_scale() -> None:
 def test_selected_rows_are_apart_and_left_out_ones_are_near(seed: int, limit: float) -> None:
     rng = Random(seed)
     words = [f"word{i}" for i in range(12)]
-    rows = [row(i, rng.random(), " ".join(rng.choices(words, k=6)) + f" {i % 3}") for i in range(30)]
+    rows = [
+        row(i, rng.random(), " ".join(rng.choices(words, k=6)) + f" {i % 3}") for i in range(30)
+    ]
     kept, rejects = select(rows, target=100, max_similarity=limit, balance=[], ngram=2)
     sets = {r.id: shingles(f"{r.prompt}", 2) for r in rows}
 
