@@ -139,7 +139,9 @@ class _Bucket:
         """Seconds until `cost` may be taken. A cost beyond the capacity makes a debt."""
         self.level = min(self.capacity, self.level + (now - self._at) * self.rate)
         self._at = now
-        return max(0.0, (min(cost, self.capacity) - self.level) / self.rate)
+        missing = min(cost, self.capacity) - self.level
+        # What rounding leaves missing is nothing to wait for.
+        return missing / self.rate if missing > 1e-6 else 0.0
 
 
 class RateLimiter:
