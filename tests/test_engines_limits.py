@@ -306,25 +306,31 @@ def test_models_and_keys_have_limiters_of_their_own() -> None:
 
 def test_headers_that_say_nothing_is_left_are_heeded() -> None:
     headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "500ms"}
-    with FakeServer(script([Reply(headers=headers)])) as server:
-        with contextlib.closing(engine_for(server, "m", concurrency=1)) as engine:
-            ask(engine, 2)
+    with (
+        FakeServer(script([Reply(headers=headers)])) as server,
+        contextlib.closing(engine_for(server, "m", concurrency=1)) as engine,
+    ):
+        ask(engine, 2)
     assert server.times[1] - server.times[0] >= 0.5
 
 
 def test_auto_asks_few_at_first_and_a_429_makes_fewer() -> None:
-    with FakeServer(lambda number, body: Reply(delay=0.05)) as server:
-        with contextlib.closing(engine_for(server, "m")) as engine:
-            ask(engine, 100)
-            assert server.most_at_once > 8
-            level = engine.gate.level
-            server.plan = script([Reply(429, error_body("slow"), {"Retry-After": "0.1"})])
-            ask(engine, 1)
-            assert engine.gate.level < level
+    with (
+        FakeServer(lambda number, body: Reply(delay=0.05)) as server,
+        contextlib.closing(engine_for(server, "m")) as engine,
+    ):
+        ask(engine, 100)
+        assert server.most_at_once > 8
+        level = engine.gate.level
+        server.plan = script([Reply(429, error_body("slow"), {"Retry-After": "0.1"})])
+        ask(engine, 1)
+        assert engine.gate.level < level
 
 
 def test_auto_stays_below_its_upper_bound() -> None:
-    with FakeServer(lambda number, body: Reply(delay=0.02)) as server:
-        with contextlib.closing(engine_for(server, "m", max_concurrency=3)) as engine:
-            ask(engine, 40)
+    with (
+        FakeServer(lambda number, body: Reply(delay=0.02)) as server,
+        contextlib.closing(engine_for(server, "m", max_concurrency=3)) as engine,
+    ):
+        ask(engine, 40)
     assert server.most_at_once <= 3
