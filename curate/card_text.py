@@ -185,6 +185,8 @@ def _files(statistics: Mapping[str, Any]) -> str:
             f"`{name}`", str(file["what"]), f"{file['rows']:,}", _mean(file, "prompt"), words,
             counts_text(file.get("by_language") or {}), counts_text(file.get("by_source") or {}),
         ))  # fmt: skip
+    if not rows:
+        return ""
     header = ("file", "what", "rows", "words a prompt", "words an answer", "languages", "sources")
     text = table(header, rows, (2, 3, 4))
     kinds = (statistics.get("files") or {}).get("preferences.jsonl", {}).get("by_kind") or {}

@@ -66,8 +66,12 @@ def _row(number: int, rng: Random, text: str) -> dict[str, Any]:
         meta |= {"group": GROUPS[number % 5], "teacher": f"t{text}", "round": number % 2}
         meta |= {"operator": f"evolve{text}", "parents": [f"id0{text}", "elsewhere"]}
     if number % 4:
-        meta["quality"] = {"relevance": 1 + number % 5, "safe": number % 8 != 1,
-                           "judge": round(1 + 4 * rng.random(), 3), "ifd": round(rng.random(), 4)}  # fmt: skip
+        meta["quality"] = {
+            "relevance": 1 + number % 5,
+            "safe": number % 8 != 1,
+            "judge": round(1 + 4 * rng.random(), 3),
+            "ifd": round(rng.random(), 4),
+        }
     return {
         "id": f"id{number}{text}",
         "messages": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_the_histogram_counts_every_value_once_in_its_bin(values: list[int], wid
     for low, high, count in bins:
         assert count == sum(low <= value < high for value in values)
     assert sum(count for _, _, count in bins) == len(values)
-    assert all(left[1] == right[0] for left, right in zip(bins, bins[1:], strict=False))
+    assert all(left[1] == right[0] for left, right in pairwise(bins))
 
 
 @settings(max_examples=100, deadline=None)
