@@ -26,7 +26,7 @@ from espalier.curate.constitution_prompts import (
     revision_prompt,
 )
 from espalier.curate.options import Language
-from espalier.curate.pipeline import Ledger, Tally, row_text
+from espalier.curate.pipeline import Ledger, Tally
 from espalier.curate.principles import Principle, of_language
 from espalier.curate.respond import BATCH, fault
 from espalier.curate.verdicts import Meeting, Said, question
@@ -255,7 +255,7 @@ def _question(item: Revised) -> str:
 
 def reject(tally: Tally, item: Revised, rule: str, evidence: str) -> None:
     """A reject that shows how far the row came."""
-    turns = [row_text(item.row)]
+    turns = [f"{message.role}: {message.content}" for message in item.row.prompt_messages]
     if item.initial:
         turns.append(f"first answer: {item.initial}")
     for number, made in enumerate(item.rounds, 1):

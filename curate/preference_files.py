@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
 
+from espalier.curate.constitution_files import revised_pairs
 from espalier.curate.curation import RANKINGS, Curation
+from espalier.curate.dedup import prompt_key
 from espalier.curate.filters import answer_rules, prompt_rules
 from espalier.curate.judged import Judged, judged_answers
 from espalier.curate.parts import Work, writers
@@ -32,13 +34,18 @@ PREFERENCES_EVAL = "preferences_eval.jsonl"
 Sides = tuple[list[PreferencePair], list[PreferencePair]]
 
 
-def write_preferences(curation: Curation, work: Work) -> None:
-    """preferences.jsonl and, from other prompts, preferences_eval.jsonl."""
+def write_preferences(curation: Curation, work: Work, revised: bool = False) -> None:
+    """preferences.jsonl and, from other prompts, preferences_eval.jsonl.
+
+    With `revised`, the pairs of the part `constitution` are among them.
+    """
     sources = curation.sources("preferences")
     files = [s for s in sources if isinstance(s, OpenFile) and s.holds_pairs]
     given = _given_pairs(curation, files, work) if files else ([], [])
     made = _made_pairs(curation, work) if len(files) < len(sources) else ([], [])
     training, evaluation = given[0] + made[0], given[1] + made[1]
+    if revised:
+        training, evaluation = _with_revised(curation, training, evaluation)
     if not training:
         raise StageError(
             "No preference pair is left for training.",
@@ -55,6 +62,20 @@ def write_preferences(curation: Curation, work: Work) -> None:
         for pair in evaluation:
             write_evaluation(pair)
     work.counts.update({"preferences": len(training), "preferences_eval": len(evaluation)})
+
+
+def _with_revised(
+    curation: Curation, training: list[PreferencePair], evaluation: list[PreferencePair]
+) -> Sides:
+    """Both sides with the pairs of revised answers; a prompt of the evaluation stays there."""
+    revised = list(revised_pairs(curation.folder))
+    if not training and not evaluation:
+        count = curation.config.preferences.eval_count
+        return split_by_prompt(revised, count, f"{curation.seed}:pairs")
+    held = {prompt_key(pair.prompt) for pair in evaluation}
+    for pair in revised:
+        (evaluation if prompt_key(pair.prompt) in held else training).append(pair)
+    return training, evaluation
 
 
 def _given_pairs(curation: Curation, files: list[OpenFile], work: Work) -> Sides:

@@ -1,0 +1,86 @@
+"""The part `constitution`: prompts to revised answers, as training rows and preference pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+
+from espalier.curate.config_constitution import ConstitutionConfig
+from espalier.curate.config_dedup import DedupConfig
+from espalier.curate.constitution import Revised, revise
+from espalier.curate.curation import Curation
+from espalier.curate.dedup import exact_dedup
+from espalier.curate.parts import MARKERS, Work, writers
+from espalier.curate.pipeline import Ledger
+from espalier.curate.principles import constitution_path, read_principles
+from espalier.curate.safety import safety_rows
+from espalier.formats.read import read_pairs
+from espalier.progress import Progress
+from espalier.records import Example, PreferencePair
+
+ROWS = "constitution.jsonl"
+TRACES = "revisions.jsonl"
+PAIRS = f"{MARKERS}/constitution_pairs.jsonl"
+FILES = [ROWS, TRACES, PAIRS]
+
+
+def write_constitution(
+    curation: Curation, config: ConstitutionConfig, made: Sequence[str], work: Work
+) -> None:
+    """constitution.jsonl (rows), revisions.jsonl (all critiques and revisions) and the pairs.
+
+    `made` names the files of the generators before. Raises StageError when nothing came through,
+    InputError for a wrong file of principles.
+    """
+    paths = [constitution_path(name, curation.context.path) for name in config.principles]
+    principles = read_principles(paths)
+    ledger = work.ledger("constitution")
+    rows = _prompts(curation, config, made, ledger)
+    with (
+        ExitStack() as stack,
+        writers(curation.folder, FILES) as (write_row, write_trace, write_pair),
+        Progress("curate: constitution") as progress,
+    ):
+        teacher = stack.enter_context(curation.teacher("constitution"))
+        judge = stack.enter_context(curation.judge("constitution")) if config.judge else None
+        for item in revise(rows, teacher, judge, principles, config, curation.seed, ledger):
+            write_trace(_Trace(item))
+            example, pair = item.example(), item.pair()
+            if config.rows and example is not None:
+                write_row(example)
+            if config.pairs and pair is not None:
+                write_pair(pair)
+            progress.update(1, curation.meter.note())
+    ledger.require_rows("prompts")
+
+
+def revised_pairs(folder: Path) -> Iterator[PreferencePair]:
+    """The pairs that the part wrote."""
+    path = folder / PAIRS
+    if path.is_file() and path.stat().st_size:
+        yield from read_pairs(path, format="espalier-pairs")
+
+
+def _prompts(
+    curation: Curation, config: ConstitutionConfig, made: Sequence[str], ledger: Ledger
+) -> Iterator[Example]:
+    safe = safety_rows(["en", "zh"], config.safety) if config.safety else ()
+    tally = ledger.tally("read")
+    rows = tally.all(chain(curation.start_rows(config.sources, made), safe))
+    return ledger.through(
+        rows,
+        [
+            ("exact duplicates", exact_dedup(DedupConfig(key="prompt"))),
+            *curation.away_from_held_out(),
+        ],
+    )
+
+
+class _Trace:
+    def __init__(self, item: Revised) -> None:
+        self._item = item
+
+    def to_json(self) -> dict[str, object]:
+        return self._item.trace()
