@@ -11,7 +11,7 @@ from espalier.curate.config_dialogues import DialogueConfig, SelfChatConfig
 from espalier.curate.config_evolve import EvolveConfig
 from espalier.curate.config_filters import FilterConfig, PiiConfig, RepairConfig
 from espalier.curate.config_holdout import DecontaminateConfig, HoldoutConfig
-from espalier.curate.config_instruct import SelfInstructConfig
+from espalier.curate.config_instruct import InstructConfig
 from espalier.curate.config_preferences import PairsConfig, PreferencesConfig
 from espalier.curate.config_select import QualityConfig, SelectionConfig
 from espalier.curate.options import BadRow, Language, Options, SafetyKind
@@ -103,7 +103,7 @@ class CurateConfig(Options):
     """Stage 1: seeds or raw data to a clean, deduplicated, decontaminated dataset."""
 
     sources: list[Source] = Field(default_factory=list, description="Where rows come from.")
-    self_instruct: SelfInstructConfig | None = Field(
+    self_instruct: InstructConfig | None = Field(
         None, description="Let the teacher write new tasks after seed tasks."
     )
     evolve: EvolveConfig | None = Field(

@@ -10,7 +10,7 @@ from espalier.curate.curation import Curation
 from espalier.curate.evolve import evolve
 from espalier.curate.parts import Parts, Work, writers
 from espalier.curate.self_chat import self_chat
-from espalier.curate.self_instruct import SelfInstruct, language_of, read_seeds, seed_path
+from espalier.curate.self_instruct import generator, language_of, read_seeds, seed_path
 from espalier.progress import Progress
 from espalier.records import Example
 
@@ -61,7 +61,7 @@ def _self_instruct(curation: Curation, work: Work) -> None:
     ):
         for name in config.seeds:
             tasks = read_seeds(seed_path(name, curation.context.path))
-            made = SelfInstruct(teacher, config, language_of(tasks), tasks, curation.seed, ledger)
+            made = generator(teacher, config, language_of(tasks), tasks, curation.seed, ledger)
             for row in made.rows():
                 write(row)
                 progress.update(1, curation.meter.note())

@@ -23,6 +23,7 @@ from espalier.curate.curation import (
     Curation,
 )
 from espalier.curate.decontaminate import draw_held_out
+from espalier.curate.estimate import buys, estimate_lines
 from espalier.curate.filters import answer_rules, prompt_rules
 from espalier.curate.generate import generate
 from espalier.curate.parts import REJECTS, Parts, Work, table, writers
@@ -80,6 +81,9 @@ def run(context: StageContext) -> Mapping[str, Any]:
     curation = Curation(context)
     config = curation.config
     parts = Parts(context.folder)
+    if buys(curation):
+        for line in estimate_lines(curation):
+            say(line)
     held = [EVAL, HELD_PROMPTS] if config.holdout.count else [HELD_PROMPTS]
     parts.run("holdout", held, partial(hold_out, curation))
     made = generate(curation, parts)
@@ -91,6 +95,11 @@ def run(context: StageContext) -> Mapping[str, Any]:
         names = ["preferences.jsonl", "preferences_eval.jsonl"]
         parts.run("preferences", names, partial(write_preferences, curation))
     return _finish(curation, parts)
+
+
+def plan(context: StageContext) -> list[str]:
+    """What the stage will generate, for `espalier recipe explain`."""
+    return estimate_lines(Curation(context))
 
 
 def hold_out(curation: Curation, work: Work) -> None:

@@ -1,0 +1,209 @@
+"""What the generation of a curate stage will ask for, before it starts.
+
+Rough on purpose: rows are counted, texts are sampled, and how much a model writes is guessed from
+the step (never more than its limit). The budget, not the estimate, is what is held to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from espalier.curate.config import ProceduralSource
+from espalier.curate.config_instruct import AlpacaConfig
+from espalier.curate.curation import AnySource, Curation
+from espalier.curate.pipeline import Tally
+from espalier.curate.self_instruct import read_seeds, seed_path
+from espalier.curate.sources import OpenFile
+from espalier.records import Example
+from espalier.spending import BOUGHT, Estimate, estimate_table, estimated_money, likely_tokens
+
+_SAMPLE = 200
+# Words of the fixed part of a prompt, and what a model usually writes, in tokens.
+_FRAME = 60
+_ANSWER = 200
+_INSTRUCTION = 40
+_VERDICT = 60
+# New instructions of one list that pass the rules, and lists in Alpaca mode.
+_NEW_IN_A_LIST = 5
+_RUBRIC_FRAME = 150
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """How many rows a step starts from, and the mean tokens of a prompt and of an answer."""
+
+    count: int
+    prompt: int = _INSTRUCTION
+    answer: int = _ANSWER
+
+    def __add__(self, other: _Rows) -> _Rows:
+        count = self.count + other.count
+        if not count:
+            return self
+        return _Rows(
+            count,
+            (self.prompt * self.count + other.prompt * other.count) // count,
+            (self.answer * self.count + other.answer * other.count) // count,
+        )
+
+
+def estimate(curation: Curation) -> list[Estimate]:
+    """One estimate a step and model, in the order of the steps; steps without requests left out."""
+    sums: dict[tuple[str, str], Estimate] = {}
+    for item in (*_generation(curation), *_rows_steps(curation), *_preferences(curation)):
+        before = sums.get((item.step, item.model))
+        sums[item.step, item.model] = item if before is None else _sum(before, item)
+    return [item for item in sums.values() if item.requests]
+
+
+def _sum(a: Estimate, b: Estimate) -> Estimate:
+    return Estimate(
+        a.step,
+        a.model,
+        a.requests + b.requests,
+        a.prompt_tokens + b.prompt_tokens,
+        a.completion_tokens + b.completion_tokens,
+    )
+
+
+def estimate_lines(curation: Curation) -> list[str]:
+    """The estimates as lines for a terminal; none when nothing is generated."""
+    found = estimate(curation)
+    if not found:
+        return []
+    shared = curation.context.shared
+    prices = {s.model: s.prices for s in (shared.teacher, shared.judge) if s.prices is not None}
+    lines = ["estimate of what will be generated (rough; answers in the journal cost nothing):"]
+    lines += estimate_table(found, prices).splitlines()
+    budget = shared.budget
+    if budget is not None and budget.money is not None:
+        money = estimated_money(found, prices)
+        if money > budget.money:
+            lines.append(
+                f"  the budget ({budget.money:g}) is below the estimate: the run stops at it, and "
+                "goes on from there when it is raised"
+            )
+    return lines
+
+
+def buys(curation: Curation) -> bool:
+    """Whether any engine of the recipe has to be paid for."""
+    shared = curation.context.shared
+    return any(spec.engine in BOUGHT for spec in (shared.teacher, shared.judge))
+
+
+def _generation(curation: Curation) -> Iterator[Estimate]:
+    config = curation.config
+    teacher = curation.context.shared.teacher.model
+    judge = curation.context.shared.judge.model
+    made = _made(curation)
+    if config.self_instruct is not None:
+        options = config.self_instruct
+        seeds = [read_seeds(seed_path(name, curation.context.path)) for name in options.seeds]
+        texts = [task.instruction for tasks in seeds for task in tasks]
+        mean = sum(map(likely_tokens, texts)) // max(len(texts), 1)
+        wanted = options.target * len(seeds)
+        if isinstance(options, AlpacaConfig):
+            lists = -(-wanted // (options.batch * 3 // 4))
+            prompt = _FRAME + options.in_context * (mean + _ANSWER)
+            yield _asked("self-instruct", teacher, lists, prompt, options.max_tokens // 2)
+        else:
+            lists = -(-wanted // _NEW_IN_A_LIST)
+            prompt = _FRAME + options.in_context * mean
+            yield _asked("self-instruct", teacher, lists, prompt, 8 * mean)
+            # The kind of each task by 31 examples, then its instances.
+            yield _asked("self-instruct", teacher, wanted, 32 * mean, 2)
+            yield _asked("self-instruct", teacher, wanted, 6 * _ANSWER, 2 * _ANSWER)
+    if config.evolve is not None:
+        start = _start(curation, config.evolve.sources, made)
+        count = min(start.count, config.evolve.limit or start.count) * config.evolve.rounds
+        if config.evolve.target is not None:
+            count = min(count, config.evolve.target * 5 // 4)
+        longer = start.prompt + 2 * config.evolve.max_added_words
+        asked = teacher if config.evolve.equality_by == "teacher" else judge
+        yield _asked("evolve", teacher, count, _FRAME * 3 + start.prompt, longer)
+        yield _asked("evolve", asked, count, _FRAME * 2 + start.prompt + longer, 5)
+        yield _asked("evolve", teacher, count, longer, _ANSWER)
+    if config.self_chat is not None:
+        start = _start(curation, config.self_chat.sources, made)
+        count = min(start.count, config.self_chat.prompts or start.count)
+        turns = config.self_chat.turns
+        said = start.prompt + turns * (_INSTRUCTION + _ANSWER) // 2
+        yield _asked("self-chat", teacher, count * turns, said, _ANSWER)
+        yield _asked("self-chat", teacher, count * (turns - 1), said + _FRAME, _INSTRUCTION)
+
+
+def _rows_steps(curation: Curation) -> Iterator[Estimate]:
+    config, shared = curation.config, curation.context.shared
+    rows = _Rows(0)
+    to_answer = _Rows(0)
+    for source in curation.sources("sft"):
+        counted = _count(source, curation)
+        rows += counted
+        if isinstance(source, ProceduralSource) or source.source.answer:
+            to_answer += counted
+    limit = min(_ANSWER, config.answers.max_tokens)
+    yield _asked("answers", shared.teacher.model, to_answer.count, to_answer.prompt, limit)
+    if config.quality is not None and config.quality.judge is not None:
+        rows += _made(curation)
+        prompt = _RUBRIC_FRAME + rows.prompt + rows.answer
+        yield _asked("quality", shared.judge.model, rows.count, prompt, _VERDICT)
+
+
+def _preferences(curation: Curation) -> Iterator[Estimate]:
+    config, shared = curation.config.preferences, curation.context.shared
+    rows = _Rows(0)
+    for source in curation.sources("preferences"):
+        if not (isinstance(source, OpenFile) and source.holds_pairs):
+            rows += _count(source, curation)
+    answer = min(_ANSWER, config.max_tokens)
+    samples = config.samples
+    yield _asked("preferences", shared.teacher.model, rows.count * samples, rows.prompt, answer)
+    # Both orders; a ranking compares all pairs, a tournament one fewer than there are samples.
+    pairs = samples * (samples - 1) // 2 if config.ranking is not None else samples - 1
+    by_rubric = config.choose_by == "rubric" and config.ranking is None
+    calls = (samples if by_rubric else 2 * pairs) + (config.min_rating is not None)
+    prompt = _RUBRIC_FRAME + rows.prompt + 2 * answer
+    yield _asked("preferences", shared.judge.model, rows.count * calls, prompt, _VERDICT)
+    if config.weak is not None:
+        yield _asked("preferences", config.weak.model, rows.count, rows.prompt, answer)
+
+
+def _asked(step: str, model: str, requests: int, prompt: int, completion: int) -> Estimate:
+    return Estimate(step, model, requests, requests * prompt, requests * completion)
+
+
+def _made(curation: Curation) -> _Rows:
+    """Rows that Self-Instruct will have made."""
+    options = curation.config.self_instruct
+    return _Rows(options.target * len(options.seeds)) if options is not None else _Rows(0)
+
+
+def _start(curation: Curation, names: list[str] | None, made: _Rows) -> _Rows:
+    rows = made if names is None else _Rows(0)
+    for source in curation.sources("sft"):
+        if names is None or source.name in names:
+            rows += _count(source, curation)
+    return rows
+
+
+def _count(source: AnySource, curation: Curation) -> _Rows:
+    """Rows of a source, counted, and the mean length of the first ones."""
+    silent = Tally("read", "estimate", lambda reject: None)
+    if isinstance(source, ProceduralSource):
+        drawn = curation.draw_training(source)
+        return _measured(len(drawn), drawn[:_SAMPLE])
+    rows = source.examples(silent, str(curation.seed))
+    sample = list(islice(rows, _SAMPLE))
+    return _measured(len(sample) + sum(1 for _ in rows), sample)
+
+
+def _measured(count: int, sample: list[Example]) -> _Rows:
+    if not sample:
+        return _Rows(count)
+    prompts = [likely_tokens(row.prompt) for row in sample]
+    answers = [likely_tokens(row.response) for row in sample if row.response]
+    answer = sum(answers) // len(answers) if answers else _ANSWER
+    return _Rows(count, sum(prompts) // len(prompts), answer)
