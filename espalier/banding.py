@@ -115,18 +115,17 @@ def crowded_rows(keys: U32, rows: I32, band: int, limit: int) -> I32:
         bits += 1
     shift = np.uint32(_KEY_BITS - bits)
     counts = np.zeros(1 << bits, dtype=np.int32)
-    for row in rows:
-        counts[keys[row, band] >> shift] += 1
-    found = 0
-    for row in rows:
-        found += counts[keys[row, band] >> shift] > limit
-    crowded = np.empty(found, dtype=np.int32)
-    found = 0
-    for row in rows:
-        if counts[keys[row, band] >> shift] > limit:
-            crowded[found] = row
-            found += 1
-    return crowded
+    # One walk through the keys of all bands is enough: they lie far apart.
+    cells = np.empty(len(rows), dtype=np.uint32)
+    most = 0
+    for place in range(len(rows)):
+        cell = keys[rows[place], band] >> shift
+        cells[place] = cell
+        counts[cell] += 1
+        most = max(most, counts[cell])
+    if most <= limit:
+        return rows[:0].copy()
+    return rows[counts[cells] > limit]
 
 
 @compiled
@@ -256,7 +255,7 @@ def join_band(
 @compiled
 def _is_led(leader_of: I32, row: int) -> bool:
     leader = leader_of[row]
-    return leader >= 0 and leader_of[leader] < 0
+    return bool(leader >= 0 and leader_of[leader] < 0)
 
 
 @compiled

@@ -34,11 +34,10 @@ _CODE = np.uint32(0x1FFFFF)
 _KIND_SHIFT = 21
 _LETTER, _SINGLE, _MARK = np.uint32(1 << 21), np.uint32(1 << 22), np.uint32(1 << 23)
 _HARD = np.uint32(0xFFFFFFFF)
-# From U+323B0 on there are no scripts without spaces, from U+20000 on marks only here.
+# From U+323B0 on there are no scripts without spaces and nothing that folding changes, from
+# U+20000 on marks only here.
 _LAST_SINGLE = 0x323B0
 _MARKS = (range(0x300, 0x20000), range(0xE0100, 0xE01F0))
-# Nothing that NFKC or lower case changes lies here.
-_UNFOLDED = range(_LAST_SINGLE, sys.maxunicode + 1)
 
 _WORD_SEED = np.uint64(0x9E3779B97F4A7C15)
 _WORD_FACTOR = np.uint64(0xD6E8FEB86659FD93)
@@ -91,7 +90,9 @@ def hash_texts(data: U8, starts: I64, how: Hashing) -> list[Block]:
     Gives a block of all texts and, where the folding of some depends on more than one code point
     at a time, a block of those again, which holds in place of what the first says of them.
     """
-    folded, letters = fold_table(), _ascii_letters()
+    # Where all is ASCII the table is never looked into: most English data can do without it.
+    folded = fold_table() if data.max(initial=0) >= 128 else np.zeros(1, dtype=np.uint32)
+    letters = _ascii_letters()
     numbers = (how.ngram, how.ngram_cjk, how.rows, how.factors, how.shifts)
     hard = _needs_folding(data, starts, folded)
     blocks = [Block(np.arange(len(hard)), *_hash(data, starts, hard, letters, folded, *numbers))]
@@ -153,19 +154,17 @@ def fold_table() -> U32:
     kinds = code_point_table()
     later = _second_in_compositions()
     table = kinds.copy()
-    for code in range(128, len(kinds)):
-        if code in _UNFOLDED or 0xD800 <= code < 0xE000:
-            continue
-        char = chr(code)
-        made = unicodedata.normalize("NFKC", char)
+    # All at once: a line break folds to itself and combines with nothing.
+    codes = [code for code in range(128, _LAST_SINGLE) if not 0xD800 <= code < 0xE000]
+    whole = unicodedata.normalize("NFKC", "\n".join(map(chr, codes)))
+    lower = whole.lower().split("\n")
+    for code, made, low in zip(codes, whole.split("\n"), lower, strict=True):
         if unicodedata.combining(made[0]) or made[0] in later or "\u03a3" in made:
             table[code] = _HARD
-            continue
-        made = made.lower()
-        if len(made) == 1:
-            table[code] = kinds[ord(made)]
-        else:
-            table[code] = _HARD if any(kinds[ord(c)] >> _KIND_SHIFT for c in made) else 0
+        elif len(low) > 1:
+            table[code] = _HARD if any(kinds[ord(c)] >> _KIND_SHIFT for c in low) else 0
+        elif ord(low) != code:
+            table[code] = kinds[ord(low)]
     return table
 
 
