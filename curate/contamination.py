@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from espalier.contamination import NearTexts, NgramIndex, Span
+from espalier.contamination import EqualTexts, NearTexts, NgramIndex, Span, Vocabulary
 from espalier.curate.config_holdout import DecontaminateConfig
 from espalier.curate.filters import user_text
 from espalier.curate.pipeline import Step, Tally, clip
 from espalier.formats.detect import detect
 from espalier.formats.read import kind_of, read_examples, read_pairs
 from espalier.records import Example, Message, PreferencePair
-from espalier.text import normalise
 
 _RULES = {
     "ngram": "contaminated",
@@ -35,14 +34,15 @@ class EvaluationTexts:
     def __init__(self, config: DecontaminateConfig) -> None:
         self._config = config
         self._rows: list[dict[str, Any]] = []
-        self._grams = (
-            None
-            if config.ngram is None
-            else NgramIndex(config.ngram, config.shortest, config.max_rows)
-        )
-        self._equal: dict[str, str] = {}
-        threshold = config.near_threshold
-        self._near = None if threshold is None else NearTexts(threshold, config.near_ngram)
+        self._words = Vocabulary()
+        self._equal = EqualTexts()
+        self._grams: NgramIndex | None = None
+        self._near: NearTexts | None = None
+        if config.ngram is not None:
+            sizes = (config.ngram, config.shortest, config.max_rows)
+            self._grams = NgramIndex(*sizes, vocabulary=self._words)
+        if config.near_threshold is not None:
+            self._near = NearTexts(config.near_threshold, config.near_ngram, self._words)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -70,11 +70,13 @@ class EvaluationTexts:
         `share` of that text and `others` (further evaluation rows); near prompts have `jaccard`.
         """
         found = []
+        texts = [message.content for message in row.messages]
+        codes = {text: self._words.encode(text) for text in texts}
         if self._grams is not None:
             for turn, message in enumerate(row.messages, 1):
-                for span in self._grams.spans(message.content):
+                for span in self._grams.spans(message.content, codes[message.content]):
                     found.append(self._span(span, turn, message))
-        prompt = self._prompt_finding(row)
+        prompt = self._prompt_finding(row, codes)
         if prompt is None:
             return found
         # An equal prompt says more than the words in it, a near one less.
@@ -85,20 +87,18 @@ class EvaluationTexts:
             self._grams.add(key, text)
 
     def _add_prompt(self, key: str, text: str) -> None:
-        same = normalise(text)
-        if same:
-            self._equal.setdefault(same, key)
+        self._equal.add(key, text)
         if self._near is not None:
             self._near.add(key, text)
 
-    def _prompt_finding(self, row: Example) -> dict[str, Any] | None:
+    def _prompt_finding(self, row: Example, codes: dict[str, str]) -> dict[str, Any] | None:
         if self._config.fields == "answer":
             return None
         text = user_text(row.prompt_messages)
-        key = self._equal.get(normalise(text))
+        key = self._equal.find(text)
         if key is not None:
             return {"kind": "same_prompt", **self._rows[int(key)], "text": clip(text, _SHOWN)}
-        matches = self._near.matches(text) if self._near is not None else []
+        matches = self._near.matches(text, codes.get(text)) if self._near is not None else []
         if not matches:
             return None
         key, similarity = matches[0]

@@ -10,13 +10,12 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Iterator
 
-from espalier.contamination import NearTexts
+from espalier.contamination import EqualTexts, NearTexts
 from espalier.curate.config_holdout import HoldoutConfig
 from espalier.curate.dedup import prompt_key
 from espalier.curate.filters import user_text
 from espalier.curate.pipeline import Step, Tally
 from espalier.records import Example, Messages
-from espalier.text import normalise
 
 
 def draw_order(key: bytes, seed: str) -> bytes:
@@ -55,7 +54,7 @@ class HeldOut:
     def __init__(self, config: HoldoutConfig) -> None:
         self.ids: set[str] = set()
         self._ngram = config.ngram
-        self._equal: dict[str, str] = {}
+        self._equal = EqualTexts()
         self._near = NearTexts(config.near_threshold, config.ngram)
 
     def __len__(self) -> int:
@@ -65,15 +64,15 @@ class HeldOut:
         """Guard one held-out row."""
         text = user_text(row.prompt_messages)
         self.ids.add(row.id)
-        self._equal.setdefault(normalise(text), row.id)
+        self._equal.add(row.id, text)
         self._near.add(row.id, text)
 
     def verdict(self, prompt: Messages) -> tuple[str, str] | None:
         """(rule, evidence) when the prompt is a held-out one or near one, else None."""
         text = user_text(prompt)
-        key = normalise(text)
-        if key and key in self._equal:
-            return "same_prompt_held_out", f"the prompt of held-out row {self._equal[key]}"
+        same = self._equal.find(text)
+        if same is not None:
+            return "same_prompt_held_out", f"the prompt of held-out row {same}"
         matches = self._near.matches(text)
         if matches:
             identity, similarity = matches[0]

@@ -27,7 +27,7 @@ _REPLACED = "锟斤拷"
 _LINK = re.compile(r"(?:https?|ftp)://[^\s<>\"'）】，。]+|\bwww\.[^\s<>\"'）】，。]+")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,500}>|<!--.{0,2000}?-->", re.DOTALL)
 # Punctuation of sentences in either language; everything else that is no letter is a symbol.
-_SENTENCE = frozenset(".,;:!?'\"()-…—–‘’“”，。；：！？、（）《》〈〉「」『』【】·")
+_SYMBOL = re.compile(r"[^\w\s.,;:!?'\"()\-…—–‘’“”，。；：！？、（）《》〈〉「」『』【】·]|_")
 
 
 def rule_step(rules: Iterable[tuple[str, Rule]]) -> Step:
@@ -60,7 +60,7 @@ def prompt_rules(config: FilterConfig) -> list[tuple[str, Rule]]:
     if high is not None:
         rules.append(("long_prompt", lambda row: _more(user_text(row.prompt_messages), high)))
     if config.mojibake:
-        rules.append(("mojibake", _mojibake))
+        rules.append(("mojibake", lambda row: _mojibake(row.messages)))
     rules += _turn_rules(config)
     languages = config.languages
     if languages is not None and config.language_fields != "answer":
@@ -115,7 +115,7 @@ def _further_answer_rules(config: FilterConfig) -> list[tuple[str, Rule]]:
     limits, languages = config.repeats, config.languages
     symbols, links, html = config.max_symbols, config.max_links, config.max_html
     if config.mojibake:
-        rules.append(("mojibake", _mojibake))
+        rules.append(("mojibake", lambda row: _mojibake(row.messages[-1:])))
     if config.disclaimers:
         rules.append(("disclaimer", lambda row: disclaimer(row.response or "")))
     if limits is not None:
@@ -221,13 +221,15 @@ def _repetition(row: Example, limit: float) -> str | None:
     return f"{share:.0%} of the 4-grams are repeats" if share > limit else None
 
 
-def _mojibake(row: Example) -> str | None:
+def _mojibake(messages: Messages) -> str | None:
     from ftfy.badness import is_bad
 
-    for message in row.messages:
-        text = message.content
-        if not text.isascii() and (_REPLACED in text or is_bad(text)):
-            return f"the {message.role} turn was read in a wrong encoding: {text[:80]}"
+    for message in messages:
+        if message.content.isascii():
+            continue
+        for line in message.content.split("\n"):
+            if not line.isascii() and (_REPLACED in line or is_bad(line)):
+                return f"the {message.role} turn was read in a wrong encoding: {line[:80]}"
     return None
 
 
@@ -267,14 +269,12 @@ def _foreign(text: str, what: str, languages: list[str]) -> str | None:
 
 
 def _symbols(text: str, limit: float) -> str | None:
-    letters = symbols = 0
-    for char in text:
-        if char.isspace():
-            continue
-        letters += 1
-        if not (char.isalnum() or char in _SENTENCE or unicodedata.category(char)[0] == "M"):
-            symbols += 1
-    share = symbols / (letters or 1)
+    letters = sum(map(len, text.split()))
+    found = _SYMBOL.findall(text)
+    if not text.isascii():
+        # Marks belong to the letters of their script.
+        found = [char for char in found if unicodedata.category(char)[0] != "M"]
+    share = len(found) / (letters or 1)
     if share <= limit:
         return None
     return f"{share:.0%} of the characters are symbols, at most {limit:.0%} wanted"

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from espalier.errors import StageError
 from espalier.near import JaccardIndex
-from espalier.text import shingles, token_spans, tokens
+from espalier.text import normalise, shingles, token_spans, tokens
 
 # A run of words is looked for where one of its pieces of this many words is known.
 _ANCHOR = 5
 # Rows remembered for one n-gram; more of them would say nothing new.
 _POSTINGS = 100
 _UNKNOWN = "\0"
+_OPENING_WORDS = 3
+_OPENING_CHARACTERS = 80
 _FIRST_CODE = 1
 _LAST_CODE = 0x10FFFF
 
@@ -52,15 +55,19 @@ class _Run:
     entries: dict[int, int]  # of each evaluation text: its longest run here
 
 
-class _Vocabulary:
+class Vocabulary:
     """One character for each word of the evaluation texts."""
 
     def __init__(self) -> None:
         self._codes: dict[str, str] = {}
 
-    def learn(self, words: Sequence[str]) -> str:
-        """The words as a string, new ones taken in."""
+    def learn(self, text: str) -> str:
+        """The words of a text as a string, new ones taken in.
+
+        Raises StageError when the evaluation texts have more than 1,114,111 distinct words.
+        """
         codes = self._codes
+        words = tokens(text)
         for word in words:
             if word not in codes:
                 if len(codes) + _FIRST_CODE > _LAST_CODE:
@@ -72,10 +79,32 @@ class _Vocabulary:
                 codes[word] = chr(len(codes) + _FIRST_CODE)
         return "".join([codes[word] for word in words])
 
-    def encode(self, words: Sequence[str]) -> str:
-        """The words as a string, unknown ones as NUL."""
-        known = self._codes.get
-        return "".join([known(word, _UNKNOWN) for word in words])
+    def encode(self, text: str) -> str:
+        """The words of a text as a string, unknown ones as NUL."""
+        return "".join(map(self._codes.get, tokens(text), repeat(_UNKNOWN)))
+
+
+class EqualTexts:
+    """Texts, searched for one that equals another after normalisation."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, str] = {}
+        self._openings: set[tuple[str, ...]] = set()
+
+    def add(self, key: str, text: str) -> None:
+        """Put a text under a key; of equal texts the first counts, one of blanks never."""
+        same = normalise(text)
+        if same:
+            self._keys.setdefault(same, key)
+            self._openings.add(tuple(same.split()[:_OPENING_WORDS]))
+
+    def find(self, text: str) -> str | None:
+        """The key of the text that equals this one, if there is one."""
+        # The beginning settles it for nearly all texts; its last word may be cut.
+        opening = normalise(text[:_OPENING_CHARACTERS]).split()
+        if len(opening) > _OPENING_WORDS and tuple(opening[:_OPENING_WORDS]) not in self._openings:
+            return None
+        return self._keys.get(normalise(text))
 
 
 class NearTexts:
@@ -85,11 +114,13 @@ class NearTexts:
     go before they are hashed, and that is nearly every one.
     """
 
-    def __init__(self, threshold: float = 0.7, n: int = 5) -> None:
+    def __init__(
+        self, threshold: float = 0.7, n: int = 5, vocabulary: Vocabulary | None = None
+    ) -> None:
         self._index = JaccardIndex(threshold)
         self._threshold = threshold
         self._n = n
-        self._vocabulary = _Vocabulary()
+        self._vocabulary = vocabulary or Vocabulary()
         self._grams: set[str] = set()
 
     def __len__(self) -> int:
@@ -98,22 +129,41 @@ class NearTexts:
     def add(self, key: str, text: str) -> None:
         """Put a text under a key; one without words is never near anything."""
         self._index.add(key, shingles(text, self._n))
-        self._grams |= self._pieces(self._vocabulary.learn(tokens(text)))
+        codes = self._vocabulary.learn(text)
+        if len(codes) < self._n:
+            self._grams.add(codes)
+        else:
+            self._grams |= self._pieces(codes)
 
-    def matches(self, text: str) -> list[tuple[str, float]]:
-        """(key, Jaccard) of every text at or above the threshold, best first, then oldest."""
-        if not self._grams:
-            return []
-        grams = self._pieces(self._vocabulary.encode(tokens(text)))
-        # Common ≥ t·union ≥ t·mine; n-grams that differ in unknown words alone count as one here,
-        # which can only let more through.
-        if len(grams & self._grams) < self._threshold * len(grams) - 1e-9:
+    def matches(self, text: str, codes: str | None = None) -> list[tuple[str, float]]:
+        """(key, Jaccard) of every text at or above the threshold, best first, then oldest.
+
+        `codes`: what the vocabulary makes of the text, if it is known already.
+        """
+        if codes is None:
+            codes = self._vocabulary.encode(text)
+        if not self._may_match(codes):
             return []
         return self._index.matches(shingles(text, self._n))
 
+    def _may_match(self, codes: str) -> bool:
+        """Whether enough n-grams are known: common ≥ t·union ≥ t·mine.
+
+        Those with an unknown word count as one here, which can only let more through.
+        """
+        n = self._n
+        if len(codes) < n:
+            return codes in self._grams
+        mine: set[str] = set()
+        for part in codes.split(_UNKNOWN):
+            if len(part) >= n:
+                mine |= self._pieces(part)
+        known = len(mine & self._grams)
+        return known > 0 and known >= self._threshold * (len(mine) + (_UNKNOWN in codes)) - 1e-9
+
     def _pieces(self, codes: str) -> set[str]:
         n = self._n
-        return {codes[start : start + n] for start in range(max(1, len(codes) - n + 1))}
+        return {codes[start : start + n] for start in range(len(codes) - n + 1)}
 
 
 class NgramIndex:
@@ -125,7 +175,13 @@ class NgramIndex:
     the evaluation texts alone.
     """
 
-    def __init__(self, n: int = 13, shortest: int = 8, max_rows: int | None = None) -> None:
+    def __init__(
+        self,
+        n: int = 13,
+        shortest: int = 8,
+        max_rows: int | None = None,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
         """`n`: words of an n-gram; `shortest`: words of an evaluation text that still counts;
         `max_rows`: n-grams of more evaluation rows than this are boilerplate and are ignored."""
         if n < 1 or shortest < 1:
@@ -135,7 +191,7 @@ class NgramIndex:
         self.max_rows = max_rows
         self._anchor = min(_ANCHOR, self.shortest)
         self._stride = self.shortest - self._anchor + 1
-        self._vocabulary = _Vocabulary()
+        self._vocabulary = vocabulary or Vocabulary()
         self._anchors: set[str] = set()
         # An n-gram (or a short text): the evaluation texts and places that hold it.
         self._postings: dict[str, list[tuple[int, int]]] = {}
@@ -152,11 +208,10 @@ class NgramIndex:
     def add(self, key: str, text: str) -> None:
         """Put a text of the evaluation row `key` into the index (a row may have several).
 
-        A text of fewer than `shortest` words is never found. Raises StageError when the
-        evaluation texts have more than 1,114,111 distinct words.
+        A text of fewer than `shortest` words is never found.
         """
         self._rows.add(key)
-        codes = self._vocabulary.learn(tokens(text))
+        codes = self._vocabulary.learn(text)
         size = len(codes)
         if size < self.shortest:
             return
@@ -171,12 +226,12 @@ class NgramIndex:
         step = self._anchor
         self._anchors.update(codes[start : start + step] for start in range(size - step + 1))
 
-    def spans(self, text: str) -> list[Span]:
-        """All that a text shares with the index: maximal, apart, in order."""
-        words = tokens(text)
-        if len(words) < self.shortest:
-            return []
-        runs = self._runs(self._vocabulary.encode(words))
+    def spans(self, text: str, codes: str | None = None) -> list[Span]:
+        """All that a text shares with the index: maximal, apart, in order.
+
+        `codes`: what the vocabulary makes of the text, if it is known already.
+        """
+        runs = self._runs(self._vocabulary.encode(text) if codes is None else codes)
         return self._spans(text, runs) if runs else []
 
     def _post(self, gram: str, entry: int, start: int) -> None:
