@@ -13,10 +13,11 @@ _MARKS = r"[ \t#*_>【】\[\]]*"
 
 
 def _heading(names: str) -> re.Pattern[str]:
-    """A heading at the start of a line, closed by a colon or by its marks."""
+    """A heading at the start of a line, closed by a colon or by its marks, or alone on its line."""
     return re.compile(
         rf"^{_MARKS}(?:{names}){_MARKS}[:：]{_MARKS}"
-        rf"|^[ \t]*[#*【\[]+[ \t]*(?:{names})[ \t]*[:：]?[ \t]*[#*】\]]*[ \t]*(?:\n|$)",
+        rf"|^[ \t]*[#*【\[]+[ \t]*(?:{names})[ \t]*[:：]?[ \t]*[#*】\]]*[ \t]*(?:\n|$)"
+        rf"|^[ \t]*(?:{names})[ \t]*\n",
         re.IGNORECASE | re.MULTILINE,
     )
 

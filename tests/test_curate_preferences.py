@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import combinations, permutations
 from random import Random
 from typing import Any
 
 import pytest
 
-from espalier.curate.best import best_of, question
+from espalier.curate.best import best_of
 from espalier.curate.config_filters import FilterConfig
-from espalier.curate.config_preferences import DEFAULT_KINDS, PreferencesConfig
+from espalier.curate.config_preferences import DEFAULT_KINDS, PreferencesConfig, RankingConfig
 from espalier.curate.corruptions import CORRUPTIONS, Setting, corrupt
 from espalier.curate.filters import answer_rules, prompt_rules
+from espalier.curate.judged import Judged, WeakAnswer, judged_answers
 from espalier.curate.pipeline import Ledger
 from espalier.curate.preferences import (
     Answers,
-    Judged,
     check_pairs,
-    judged_answers,
     make_pairs,
+    ranking_pairs,
     split_by_prompt,
     split_prompts,
 )
-from espalier.engines.base import Completion, Request, Sampling
-from espalier.judging import Judge, Rubric
+from espalier.curate.rankings import bradley_terry, rank_answers
+from espalier.curate.verdicts import confirmed, question, reason_of
+from espalier.curate.weak import with_weak_answers
+from espalier.engines.base import Completion, EngineSpec, Request, Sampling
+from espalier.judging import Comparison, Judge, Rubric, read_comparison
 from espalier.records import Example, Message, PreferencePair
 from espalier.text import normalise
 
@@ -91,25 +98,29 @@ def test_an_item_is_replaced_by_one_of_another_answer() -> None:
 
 
 class Scores:
-    """A judge engine that knows the worth of each answer; higher wins, equal is a tie."""
+    """A judge that knows what answers are worth; equal ones are a tie, 0 can't be rated."""
 
     def __init__(self, worth: dict[str, float]) -> None:
         self.worth = worth
         self.compared: list[tuple[str, str, str]] = []
 
-    def compare(self, items: Sequence[tuple[str, str, str]]) -> list[str | None]:
+    def compare_fully(self, items: Sequence[tuple[str, str, str]]) -> list[Comparison]:
         self.compared += items
-        verdicts: list[str | None] = []
-        for _, a, b in items:
-            left, right = self.worth[a], self.worth[b]
-            verdicts.append("tie" if left == right else "A" if left > right else "B")
-        return verdicts
+        return [read_comparison(self.say(a, b), self.say(b, a)) for _, a, b in items]
+
+    def say(self, a: str, b: str) -> str:
+        left, right = self.worth[a], self.worth[b]
+        verdict = "tie" if left == right else "A" if left > right else "B"
+        return f"{a} is worth {left:g}.\nVerdict: {verdict}"
 
     def rate(self, items: Sequence[tuple[str, str]]) -> list[Rubric | None]:
         return [
             None if (mark := self.worth[answer]) < 1 else Rubric(*[int(mark)] * 4, safe=mark != 5)
             for _, answer in items
         ]
+
+    def rate_fully(self, items: Sequence[tuple[str, str]]) -> list[tuple[Rubric | None, str]]:
+        return [(rubric, "the reply") for rubric in self.rate(items)]
 
 
 def prompts(count: int) -> list[tuple[Message, ...]]:
@@ -286,4 +297,341 @@ def test_unknown_kinds_are_refused() -> None:
 
 def test_the_protocols_used_here_are_the_real_ones() -> None:
     # The scripted judge stands for espalier.judging.Judge.
-    assert {"compare", "rate"} <= set(dir(Judge))
+    assert {"compare_fully", "rate", "rate_fully"} <= set(dir(Judge))
+
+
+# --- rankings --------------------------------------------------------------------------------
+
+
+def places(answers: list[str], worth: dict[str, float], by: Any) -> list[tuple[str, int, float]]:
+    judge: Any = Scores(worth)
+    (ranking,) = rank_answers(judge, prompts(1), [answers], by)
+    assert ranking is not None
+    return [(s.text, s.rank, s.score) for s in ranking.standings]
+
+
+@pytest.mark.parametrize("by", ["copeland", "bradley_terry", "rubric"])
+@pytest.mark.parametrize("seed", range(25))
+def test_a_ranking_is_the_order_of_the_worths(by: Any, seed: int) -> None:
+    rng = Random(seed)
+    worth = {name: float(rng.randint(1, 4)) for name in "abcdefg"[: rng.randint(2, 7)]}
+    answers = [*worth, *rng.sample(list(worth), 1)]  # one occurs twice
+    rng.shuffle(answers)
+    found = places(answers, worth, by)
+    assert {(text, rank) for text, rank, _ in found} == {
+        (text, 1 + sum(other > value for other in worth.values())) for text, value in worth.items()
+    }
+    scores = [score for _, _, score in found]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) == len(set(worth.values()))
+    if by == "copeland":
+        for text, _, score in found:
+            wins = sum(worth[text] > other for other in worth.values())
+            assert score == wins - sum(worth[text] < other for other in worth.values())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_strengths_are_at_the_maximum_of_the_likelihood(seed: int) -> None:
+    rng = Random(seed)
+    count = rng.randint(2, 5)
+    games = [(*rng.sample(range(count), 2), rng.random() < 0.2) for _ in range(rng.randint(1, 12))]
+    found = bradley_terry(count, games)
+
+    def likelihood(strengths: list[float]) -> float:
+        total = sum(-0.5 * math.log1p(math.exp(s)) - 0.5 * math.log1p(math.exp(-s))
+                    for s in strengths)  # fmt: skip
+        for winner, loser, drawn in games:
+            gap = strengths[winner] - strengths[loser]
+            won, lost = -math.log1p(math.exp(-gap)), -math.log1p(math.exp(gap))
+            total += (won + lost) / 2 if drawn else won
+        return total
+
+    best = likelihood(found)
+    for place in range(count):
+        for step in (-1e-3, 1e-3):
+            moved = [s + step * (i == place) for i, s in enumerate(found)]
+            assert likelihood(moved) < best + 1e-9
+
+
+def test_strengths_of_one_game_in_closed_form() -> None:
+    # By symmetry b = -a; the derivative -a's logistic + .5 + 1 - logistic(2a) is 0 at the maximum.
+    low, high = 0.0, 5.0
+    for _ in range(80):
+        a = (low + high) / 2
+        slope = 0.5 - 1 / (1 + math.exp(-a)) + 1 - 1 / (1 + math.exp(-2 * a))
+        low, high = (a, high) if slope > 0 else (low, a)
+    assert bradley_terry(2, [(0, 1, False)]) == pytest.approx([a, -a], abs=1e-6)
+    assert bradley_terry(3, [(0, 1, True), (1, 2, True), (0, 2, True)]) == [0.0, 0.0, 0.0]
+    assert bradley_terry(1, []) == [0.0]
+
+
+class Replies:
+    """A judge engine whose reply is a function of the answers shown as A and B."""
+
+    model = "scripted"
+    costly = False
+
+    def __init__(self, say: Callable[[str, str], str]) -> None:
+        self.say = say
+        self.asked = 0
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
+        for request in requests:
+            self.asked += 1
+            match = re.search(r"\[Answer A]\n(.*?)\n\n\[Answer B]\n(.*?)\n\n\[End]",
+                              request.prompt, re.DOTALL)  # fmt: skip
+            assert match is not None
+            yield Completion(self.say(match[1], match[2]))
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_judge_who_prefers_a_position_decides_nothing() -> None:
+    engine = Replies(lambda a, b: "The first is better.\nVerdict: A")
+    (ranking,) = rank_answers(Judge(engine), prompts(1), [["x", "y", "z"]], "copeland")
+    assert ranking is not None
+    assert engine.asked == 6  # C(3, 2) pairs in both orders
+    assert {(s.rank, s.score) for s in ranking.standings} == {(1, 0.0)}
+    assert ranking.doubts.asked == ranking.doubts.count("tie") == 3
+    (best,) = best_of(Judge(engine), prompts(1), [["x", "y"]], "pairwise")
+    assert best is not None
+    assert (best.best, best.worse, best.ties) == ("x", [], 1)
+
+
+def test_an_unreadable_verdict_is_no_game() -> None:
+    def say(a: str, b: str) -> str:
+        return "Hm." if {a, b} == {"x", "z"} else f"Verdict: {'A' if a < b else 'B'}"
+
+    (ranking,) = rank_answers(Judge(Replies(say)), prompts(1), [["z", "y", "x"]], "copeland")
+    assert ranking is not None
+    assert [(s.text, s.score) for s in ranking.standings] == [("x", 1.0), ("y", 0.0), ("z", -1.0)]
+    assert ranking.doubts.count("unread_verdict") == 1
+    assert "unread (Hm.)" in ranking.doubts.undecided[0][2]
+
+
+def ranked_prompts(worths: Sequence[dict[str, float]]) -> list[Judged]:
+    made = []
+    for i, worth in enumerate(worths):
+        judge: Any = Scores(worth)
+        (ranking,) = rank_answers(judge, prompts(1), [list(worth)], "copeland")
+        assert ranking is not None
+        row = Example.single(f"prompt {i}", meta={"source": "s", "language": "en"})
+        made.append(Judged(row, ranking.standings[0].text, ranking=ranking))
+    return made
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_all_pairs_of_a_ranking_are_k_over_2_minus_equal_ranks(seed: int) -> None:
+    rng = Random(seed)
+    worth = {name: float(rng.randint(1, 4)) for name in "abcdefghi"[: rng.randint(2, 9)]}
+    tally = Ledger("made", io.StringIO()).tally("pairs")
+    (item,) = ranked_prompts([worth])
+    pairs = list(ranking_pairs([item], "all", [], tally))
+    expected = {(a, b) for a, b in permutations(worth, 2) if worth[a] > worth[b]}
+    assert {(p.chosen, p.rejected) for p in pairs} == expected
+    equal = sum(worth[a] == worth[b] for a, b in combinations(worth, 2))
+    assert len(pairs) == math.comb(len(worth), 2) - equal
+    assert tally.seen - tally.kept == tally.rejected["equal_rank"] == equal
+    for pair in pairs:
+        score = {a: sum((worth[a] > v) - (worth[a] < v) for v in worth.values()) for a in worth}
+        assert pair.margin == score[pair.chosen] - score[pair.rejected] > 0
+        assert pair.meta["kind"] == "ranking"
+        assert pair.meta["judge"]["orders"] == ["chosen", "chosen"]
+        assert pair.meta["judge"]["reasons"][0].startswith(f"{pair.chosen} is worth")
+
+
+def test_what_a_ranking_expands_to() -> None:
+    items = ranked_prompts([{"a": 4, "b": 3, "c": 2, "d": 1}, {"x": 1, "y": 2}])
+
+    def pairs(how: Any, count: int | None = None) -> list[str]:
+        tally = Ledger("made", io.StringIO()).tally("pairs")
+        found = list(ranking_pairs(items, how, [], tally, count))
+        groups = {pair.meta["ranking"] for pair in found}
+        assert len(groups) == len({pair.prompt for pair in found})
+        return [pair.chosen + pair.rejected for pair in found]
+
+    assert pairs("best_worst") == ["ad", "yx"]
+    assert pairs("adjacent") == ["ab", "bc", "cd", "yx"]
+    assert pairs("all") == ["ab", "ac", "ad", "bc", "bd", "cd", "yx"]
+    assert pairs("all", 4) == ["ab", "ac", "ad", "bc"]
+
+
+def test_a_better_answer_that_breaks_a_rule_is_not_chosen() -> None:
+    refusal = "I'm sorry, but I can't help with that."
+    (item,) = ranked_prompts([{"good": 3, refusal: 2, "bad": 1}])
+    handle = io.StringIO()
+    tally = Ledger("made", handle).tally("pairs")
+    rules = answer_rules(FilterConfig())
+    pairs = list(ranking_pairs([item], "all", rules, tally))
+    assert [(p.chosen, p.rejected) for p in pairs] == [("good", refusal), ("good", "bad")]
+    assert [json.loads(line)["rule"] for line in handle.getvalue().splitlines()] == ["refusal"]
+
+
+def test_rankings_are_judged_for_each_prompt_and_written_as_a_line() -> None:
+    config = PreferencesConfig(samples=4, ranking=RankingConfig())
+    rows = [Example.single(f"Name colour {i}.", meta={"language": "en"}) for i in range(3)]
+    judge: Any = Scores({"Red": 4, "Blue": 2, "Blau": 2, "Ro": 1})
+    teacher = Samples(["Blue", "Red", "Blau", "Ro"])
+    rules = answer_rules(FilterConfig())
+    ledger = Ledger("made", io.StringIO())
+    found = list(judged_answers(rows, teacher, judge, config, rules, ledger, 1))
+    assert [item.chosen for item in found] == ["Red"] * 3
+    ranking = found[0].ranking
+    assert ranking is not None
+    line = ranking.to_json(found[0].row)
+    assert line["prompt"] == [{"role": "user", "content": "Name colour 0."}]
+    assert [(a["text"], a["rank"], a["score"]) for a in line["answers"]] == [
+        ("Red", 1, 3.0), ("Blue", 2, 0.0), ("Blau", 2, 0.0), ("Ro", 4, -3.0),
+    ]  # fmt: skip
+
+
+def test_further_pairs_of_a_ranking_are_corruptions_and_no_sample_again() -> None:
+    items = ranked_prompts([{f"red {i}, green": 2, f"The answer is red {i}, green": 1}
+                            for i in range(30)])  # fmt: skip
+    kinds = {"sample": 1.0, "padding": 1.0, "item_dropped": 1.0}
+    config = PreferencesConfig(ranking=RankingConfig(extra=2), kinds=kinds)
+    pairs = list(make_pairs(items, Answers(items), config, None, "seed"))
+    assert {pair.meta["kind"] for pair in pairs} == {"item_dropped"}
+    assert not list(make_pairs(items, Answers(items), PreferencesConfig(ranking=RankingConfig()),
+                               None, "seed"))  # fmt: skip
+
+
+# --- a weaker teacher ------------------------------------------------------------------------
+
+
+def weakly(text: str, verify: Any, worth: dict[str, float]) -> tuple[Judged, list[str], Any]:
+    config = PreferencesConfig(weak=EngineSpec(), verify_weak=verify, kinds={"weak": 1.0})
+    handle = io.StringIO()
+    tally = Ledger("weak", handle).tally("weak answers")
+    item = Judged(Example.single("Name a colour.", meta={"language": "en"}), "Red")
+    judge: Any = Scores(worth)
+    (done,) = with_weak_answers([item], Samples([text]), judge, config, tally, 1)
+    assert tally.seen == 1
+    assert tally.seen - tally.kept == sum(tally.rejected.values())
+    pairs = list(make_pairs([done], Answers([done]), config, None, "s"))
+    return done, [json.loads(line)["rule"] for line in handle.getvalue().splitlines()], pairs
+
+
+def test_the_weak_answer_is_the_rejected_one() -> None:
+    _, rules, (pair,) = weakly("Seven", "no", {})
+    assert rules == []
+    assert (pair.chosen, pair.rejected) == ("Red", "Seven")
+    assert pair.meta["kind"] == "weak"
+    assert pair.meta["weak_teacher"] == "samples"
+    assert "judge" not in pair.meta
+
+
+@pytest.mark.parametrize(
+    ("verify", "worth", "rules", "expected"),
+    [
+        ("drop", {"Red": 2, "Blue": 1}, [], ("Red", "Blue")),
+        ("drop", {"Red": 1, "Blue": 2}, ["weak_better"], None),
+        ("drop", {"Red": 1, "Blue": 1}, ["tie"], None),
+        ("flip", {"Red": 2, "Blue": 1}, [], ("Red", "Blue")),
+        ("flip", {"Red": 1, "Blue": 2}, [], ("Blue", "Red")),
+        ("flip", {"Red": 1, "Blue": 1}, ["tie"], None),
+    ],
+)
+def test_a_judge_may_check_the_weak_answer(
+    verify: str, worth: dict[str, float], rules: list[str], expected: tuple[str, str] | None
+) -> None:
+    _, found, pairs = weakly("Blue", verify, worth)
+    assert found == rules
+    assert [(p.chosen, p.rejected) for p in pairs] == ([] if expected is None else [expected])
+    for pair in pairs:
+        assert pair.meta["judge"]["orders"] == ["chosen", "chosen"]
+        assert bool(pair.meta.get("flipped")) == (pair.chosen == "Blue")
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"), [("Red", "same_answers"), (" ", "empty_answer"), ("Bl…", "truncated")]
+)
+def test_weak_answers_that_are_no_use(text: str, rule: str) -> None:
+    done, rules, pairs = weakly(text, "flip", {})
+    assert (done.weak, rules, pairs) == (None, [rule], [])
+
+
+def test_a_weak_teacher_has_a_weight_among_the_kinds() -> None:
+    config = PreferencesConfig(weak=EngineSpec(model="small"), per_prompt=1)
+    assert config.kinds["weak"] == 2.0
+    assert PreferencesConfig(weak=EngineSpec(), kinds={"weak": 5.0, "empty": 1}).kinds["weak"] == 5
+    given = judged_prompts(200)
+    for item in given:
+        item.weak = WeakAnswer(f"weak {item.row.id}", "small")
+    kinds = Counter(
+        pair.meta["kind"] for pair in make_pairs(given, Answers(given), config, None, "seed")
+    )
+    share = 2.0 / sum(config.kinds.values())
+    assert abs(kinds["weak"] / 200 - share) < 4 * math.sqrt(share * (1 - share) / 200)
+    for wrong in ({"kinds": {"weak": 1.0}}, {"verify_weak": "drop"},
+                  {"ranking": {}, "samples": 1}):  # fmt: skip
+        with pytest.raises(ValueError, match="need"):
+            PreferencesConfig(**wrong)
+
+
+# --- corruptions that the judge checks, and what it said ----------------------------------------
+
+
+def test_only_corruptions_that_the_judge_puts_lower_are_kept() -> None:
+    given = judged_prompts(20)
+    config = PreferencesConfig(kinds={"empty": 1.0, "padding": 1.0}, verify_corruptions=True)
+    handle = io.StringIO()
+    tally = Ledger("made", handle).tally("judge")
+
+    def say(a: str, b: str) -> str:
+        return "Verdict: tie" if "" in (a, b) else f"Verdict: {'A' if len(a) < len(b) else 'B'}"
+
+    engine = Replies(say)
+    english = [item for item in given if item.language == "en"]
+    pairs = list(make_pairs(english, Answers(english), config, 15, "s",
+                            partial(confirmed, judge=Judge(engine), tally=tally)))  # fmt: skip
+    assert {pair.meta["kind"] for pair in pairs} == {"padding"}
+    assert len(pairs) == 10  # one padding a prompt; the empty ones were all drawn and rejected
+    assert all(pair.meta["judge"]["orders"] == ["chosen", "chosen"] for pair in pairs)
+    rules = [json.loads(line)["rule"] for line in handle.getvalue().splitlines()]
+    assert set(rules) == {"corruption_not_worse"}
+    assert (tally.seen, tally.kept) == (len(pairs) + len(rules), len(pairs))
+    unread = Ledger("made", handle).tally("judge")
+    assert not confirmed(pairs, Judge(Replies(lambda a, b: "I like both")), unread)
+    assert unread.rejected == {"unread_verdict": len(pairs)}
+
+
+def test_undecided_samples_are_rejects_with_evidence() -> None:
+    row = Example.single("Name a colour.", meta={"language": "en", "source": "s"})
+    handle = io.StringIO()
+    comparisons = Ledger("judge", handle).tally("comparisons")
+    engine = Replies(lambda a, b: "Both are fine.\nVerdict: tie" if "Tie" in (a, b)
+                     else f"Red is redder.\nVerdict: {'A' if a == 'Red' else 'B'}")  # fmt: skip
+    (item,) = judged_answers(
+        [row], Samples(["Blue", "Tie", "Red"]), Judge(engine),
+        PreferencesConfig(samples=3, reasons=True), [], Ledger("made", handle), 1, comparisons,
+    )  # fmt: skip
+    assert (item.chosen, item.worse) == ("Red", [("Blue", None)])
+    said = {"orders": ["chosen", "chosen"], "reasons": ["Red is redder."] * 2}
+    assert item.said == {"Blue": said}
+    assert (comparisons.seen, comparisons.kept) == (2, 1)
+    (reject,) = [json.loads(line) for line in handle.getvalue().splitlines()]
+    assert (reject["rule"], reject["id"], reject["source"]) == ("tie", row.id, "s")
+    assert "A: Blue" in reject["text"]
+    assert "B: Tie" in reject["text"]
+    assert reject["evidence"].count("tie (Both are fine.)") == 2
+    (pair,) = make_pairs([item], Answers([item]), PreferencesConfig(kinds={"sample": 1}), None, "s")
+    assert pair.meta["judge"] == said
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ("A is shorter.\nAnd better.\n\nVerdict: A", "A is shorter. And better."),
+        ("理由很简单。\n结论：B", "理由很简单。"),
+        ('```json\n{"reason": "It is right.", "verdict": "A"}\n```', "It is right."),
+        ('{"理由": "对。", "结论": "A"}', "对。"),
+        ("Verdict: A", "Verdict: A"),
+        ("{not json}", "{not json}"),
+        ("", ""),
+        ("x" * 500, "x" * 199 + "…"),
+    ],
+)
+def test_the_reason_in_a_reply(reply: str, reason: str) -> None:
+    assert reason_of(reply) == reason
