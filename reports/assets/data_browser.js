@@ -7,7 +7,12 @@ class Browser {
   constructor(root, options) {
     this.pageRows = 20;
     Object.assign(this, options);
-    this.controls = el("form", { class: "controls data-controls", role: "search", on: { submit: (e) => e.preventDefault() } });
+    this.controls = el("form", {
+      class: "controls data-controls",
+      role: "search",
+      "aria-label": this.label,
+      on: { submit: (e) => e.preventDefault() },
+    });
     this.status = el("p", { class: "status", role: "status" });
     this.list = el("div", { class: "rows" });
     this.pager = el("nav", { class: "pager", "aria-label": this.label });
@@ -34,6 +39,7 @@ class Browser {
   draw() {
     const query = el("input", {
       type: "search",
+      name: this.key("q"),
       placeholder: t("answers.search_hint"),
       spellcheck: "false",
       autocomplete: "off",
@@ -46,7 +52,7 @@ class Browser {
       el("div", { class: "search" }, el("label", { class: "field" }, el("span", {}, t("answers.search")), query), this.hint),
       this.fields
         .filter((item) => item.choices.length > 2)
-        .map((item) => field(item.label, item.choices, this.choice(item), (value) => this.change({ [item.key]: value }))),
+        .map((item) => field(item.label, item.choices, this.choice(item), (value) => this.change({ [item.key]: value }), { name: this.key(item.key) })),
     );
     this.update();
   }

@@ -1,0 +1,128 @@
+"""The page about curated data in a real browser, offline: its browsers are driven."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from curate_fixture import make_folder, read_lines, spending
+from test_reports_browser import Visit, browser, until
+from test_reports_page import HOSTILE
+
+from espalier.curate.statistics import write_statistics
+from espalier.reports.data_page import build_data_page
+
+pytestmark = pytest.mark.browser
+
+__all__ = ["browser"]
+
+
+def make(folder: Path, rows: int = 60, text: str = "") -> Path:
+    made = make_folder(folder, rows, text=text)
+    write_statistics(made, spending(text))
+    build_data_page(made, made / "data.html")
+    return made / "data.html"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("data") / "clean")
+
+
+@pytest.fixture
+def visit(browser: Any, built: Path) -> Iterator[Visit]:
+    found = Visit(browser, built)
+    yield found
+    found.close()
+    assert found.problems == []
+
+
+def status(page: Any, name: str) -> str:
+    return str(page.locator(f"#{name}-browser .status").inner_text())
+
+
+def test_a_rule_of_the_funnel_leads_to_its_examples(visit: Visit, built: Path) -> None:
+    page = visit.open()
+    rejects = read_lines(built.parent / "rejects.jsonl")
+    link = page.locator("a[data-rule]", has_text="Refusal").first
+    link.focus()
+    page.keyboard.press("Enter")
+    count = sum((row["step"], row["rule"]) == ("step 0", "refusal") for row in rejects)
+    assert status(page, "rejects") == f"{count} examples, of {count} rejects"
+    shown = page.locator("#rejects-browser .row h3").all_inner_texts()
+    assert set(shown) == {"Refusal"}
+    assert "reject.rule=" in page.url
+    assert page.evaluate("document.activeElement.name") == "reject.q"
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    assert status(page, "rejects") == f"{count} examples, of {count} rejects"
+
+
+def test_rows_are_searched_filtered_and_paged(visit: Visit, built: Path) -> None:
+    page = visit.open()
+    rows = read_lines(built.parent / "train.jsonl")
+    assert status(page, "rows") == "60 of 60 sampled rows"
+    assert page.locator("#rows-browser .row").count() == 10
+    page.locator("#rows-browser").get_by_role("button", name="Next").click()
+    assert page.locator("#rows-browser .row-id").first.inner_text() == rows[10]["id"]
+    page.select_option("select[name='row.language']", "zh")
+    chinese = [row for row in rows if row["meta"]["language"] == "zh"]
+    assert status(page, "rows") == f"{len(chinese)} of 60 sampled rows"
+    page.fill("input[name='row.q']", "春天")
+    matching = [row for row in chinese if "春天" in row["messages"][0]["content"]]
+    until(page, lambda: status(page, "rows") == f"{len(matching)} of 60 sampled rows")
+    assert page.locator("#rows-browser mark").first.inner_text() == "春天"
+
+
+def test_a_parent_is_looked_up(visit: Visit) -> None:
+    page = visit.open()
+    page.locator("#rows-browser .parents button").first.click()
+    assert page.locator("input[name='row.q']").input_value() == "id0"
+    ids = page.locator("#rows-browser .row-id").all_inner_texts()
+    assert "id0" in ids
+    # A parent that is not in the sample is a name only.
+    assert page.locator("#rows-browser .parents > code", has_text="elsewhere").count() >= 1
+
+
+def test_near_duplicates_mark_what_is_shared(visit: Visit, built: Path) -> None:
+    page = visit.open()
+    lines = read_lines(built.parent / "clusters.jsonl")
+    assert status(page, "duplicates").startswith(f"{len(lines)} removed rows")
+    first = page.locator("#duplicates-browser .row").first
+    marks = first.locator(".answer").nth(0).locator("mark").all_inner_texts()
+    assert marks == first.locator(".answer").nth(1).locator("mark").all_inner_texts()
+    assert "".join(marks)
+    page.select_option("select[name='pair.show']", "largest")
+    assert "cluster of 5" in page.locator("#duplicates-browser .row").first.inner_text()
+    assert "row 4" in page.locator("#contamination-browser .row").first.inner_text()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_window(
+    browser: Any, built: Path, width: int, scheme: str
+) -> None:
+    visit = Visit(browser, built, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = visit.open()
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    visit.close()
+    assert visit.problems == []
+
+
+def test_hostile_text_runs_nothing(browser: Any, tmp_path: Path) -> None:
+    payloads = [text for text in HOSTILE if len(text) < 1000]
+    for number in range(5):
+        # Some alone, all of them together: a long text is cut.
+        text = " ".join(payloads[number::5]) if number else payloads[0]
+        visit = Visit(browser, make(tmp_path / str(number), rows=12, text=text))
+        page = visit.open("#reject.q=%3Cimg&row.page=99")
+        page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+        page.fill("input[name='reject.q']", "")
+        page.select_option("select[name='pair.show']", "all")
+        assert page.evaluate("window.hit") is None
+        assert page.evaluate("document.querySelectorAll('img, iframe, object').length") == 0
+        visit.close()
+        assert visit.problems == []
