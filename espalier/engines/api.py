@@ -56,6 +56,8 @@ _PROMPT_CODES = {
     "content_policy_violation",
     "string_above_max_length",
 }
+# Servers other than the official one (vLLM) say it in words alone.
+_TOO_LONG = "maximum context length"
 _HINTS = {
     401: "check the key in the environment variable {env}",
     403: "check that the key in {env} may use this model",
@@ -294,7 +296,7 @@ class OpenAIEngine:
             return Problem(text, "rate", wait=wait)
         if status >= 500 or status in (408, 409, 425):
             return Problem(text, "retry", wait=wait, overload=status >= 500)
-        if code in _PROMPT_CODES:
+        if code in _PROMPT_CODES or (status == 400 and _TOO_LONG in message):
             return Problem(text, "prompt")
         hint = _HINTS.get(status, "the server refuses such a request; see its message")
         return Problem(text, "fatal", hint=hint.format(env=self._key_variable))

@@ -114,6 +114,16 @@ def open_engine(settings: dict[str, Any], tell: Any) -> Any:
     return llm
 
 
+def repack_embeddings(model: Any) -> None:
+    """Pack embeddings again: on a CPU a tied head computes with a packed copy of its weights,
+    which reloading leaves as it was.
+    """
+    for module in model.modules():
+        method = getattr(module, "quant_method", None)
+        if type(method).__name__ == "UnquantizedEmbeddingMethod":
+            method.process_weights_after_loading(module)
+
+
 class Loop:
     """Requests in, answers out; `waiting` are those that vLLM has not been handed yet."""
 
@@ -148,6 +158,7 @@ class Loop:
         elif "reload" in message:
             path = message["reload"]
             self.llm.collective_rpc("reload_weights", kwargs={"weights_path": path})
+            self.llm.apply_model(repack_embeddings)
             self.engine.reset_prefix_cache()
             self.tell({"reloaded": True})
         else:

@@ -99,8 +99,8 @@ class VLLMEngine:
                     arrived(index, completion)
                 yield index, completion
         except StageError:
-            # It may have ended; the next call starts afresh.
-            self.close()
+            if not running.alive:
+                self.close()  # the next call starts afresh
             raise
 
     def reload(self, folder: str) -> None:
@@ -205,6 +205,10 @@ class _Running:
             where=source,
             hint="engine: transformers takes any model that transformers can load",
         )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.alive
 
     def exchange(self, asked: Sequence[_Asked]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Ask all, and yield (index, answer) as they come."""

@@ -68,7 +68,7 @@ class VLLMProcess:
         require_vllm()
         self.log = log or _log_file()
         self._keep_log = log is not None or bool(os.environ.get(DEBUG))
-        self.started = time.monotonic()
+        self._over = False
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(CHILD), str(os.getpid()), mode, *words],
@@ -88,7 +88,7 @@ class VLLMProcess:
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return not self._over and self._process.poll() is None
 
     def write(self, data: bytes) -> None:
         """Send to its standard input; raises StageError when it has ended."""
@@ -100,8 +100,11 @@ class VLLMProcess:
             raise self.failure("ended") from error
 
     def failure(self, what: str, *, hint: str | None = None) -> StageError:
-        """The error that says that vLLM `what`, with the end of its log; the log is kept."""
-        self._keep_log = True
+        """The error that says that vLLM `what`, with the end of its log; the log is kept.
+
+        The process counts as ended from then on.
+        """
+        self._keep_log = self._over = True
         tail = "\n".join(self._last_lines())
         return StageError(
             f"vLLM {what}."
