@@ -11,7 +11,7 @@ from itertools import islice
 from machine import data_folder, header, interleaved, write
 from rouge_score import rouge_scorer
 
-from espalier.overlap import NoveltyIndex, rouge_l, rouge_n
+from espalier.overlap import NoveltyIndex, rouge_scores
 from espalier.text import tokens
 
 PAIRS = 1000
@@ -35,13 +35,8 @@ def texts(count: int) -> tuple[list[str], str]:
 
 
 def ours(pairs: list[tuple[str, str]]) -> list[tuple[float, float, float]]:
-    scores = []
-    for a, b in pairs:
-        left, right = tokens(a), tokens(b)
-        scores.append(
-            (rouge_n(left, right, 1).f1, rouge_n(left, right, 2).f1, rouge_l(left, right).f1)
-        )
-    return scores
+    found = rouge_scores([a for a, _ in pairs], [b for _, b in pairs])
+    return [tuple(scores) for scores in found[:, :, 2].tolist()]
 
 
 def theirs(pairs: list[tuple[str, str]]) -> list[tuple[float, float, float]]:

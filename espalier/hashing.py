@@ -105,6 +105,26 @@ def hash_texts(data: U8, starts: I64, how: Hashing) -> list[Block]:
     return blocks
 
 
+def hash_words(texts: Sequence[str]) -> tuple[U64, I64]:
+    """A 64-bit hash (never 0) of each word of each text; text i has those from starts[i] on."""
+    data, starts = encoded(texts)
+    folded = fold_table()
+    hard = _needs_folding(data, starts, folded)
+    words, counts = _word_hashes(data, starts, _ascii_letters(), folded)
+    ends = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=ends[1:])
+    if not hard.any():
+        return words, ends
+    parts = [words[ends[i] : ends[i + 1]] for i in range(len(counts))]
+    places = np.flatnonzero(hard).tolist()
+    again, begins = encoded([_fold(data[starts[i] : starts[i + 1]]) for i in places])
+    right, sizes = _word_hashes(again, begins, _ascii_letters(), code_point_table())
+    for place, part in zip(places, np.split(right, np.cumsum(sizes)[:-1]), strict=True):
+        parts[place] = part
+    np.cumsum([len(part) for part in parts], out=ends[1:])
+    return np.concatenate(parts), ends
+
+
 def encoded(texts: Sequence[str]) -> tuple[U8, I64]:
     """Texts as one array of UTF-8 bytes (lone surrogates too), and where each starts."""
     parts = [text.encode("utf-8", "surrogatepass") for text in texts]
@@ -265,6 +285,22 @@ def _words(data: U8, start: int, stop: int, letters: U8, table: U32, words: U64)
         words[count] = value
         count += 1
     return count, singles
+
+
+@compiled
+def _word_hashes(data: U8, starts: I64, letters: U8, table: U32) -> tuple[U64, I64]:
+    """The mixed hashes of all words (0 becomes 1), and how many each text has."""
+    words = np.empty(len(data) + 1, dtype=np.uint64)
+    counts = np.empty(len(starts) - 1, dtype=np.int64)
+    used = 0
+    for text in range(len(counts)):
+        start, stop = starts[text], starts[text + 1]
+        count, _ = _words(data, start, stop, letters, table, words[used:])
+        for place in range(used, used + count):
+            words[place] = max(_mix(words[place]), _ONE)
+        counts[text] = count
+        used += count
+    return words[:used].copy(), counts
 
 
 @compiled

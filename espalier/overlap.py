@@ -10,10 +10,15 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from rapidfuzz.distance import LCSseq
 
 from espalier.text import ngrams
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Ranks are worked out afresh whenever the pool has grown by this factor.
 _REBUILD_GROWTH = 3
@@ -52,8 +57,33 @@ def rouge_l(candidate: Sequence[str], reference: Sequence[str]) -> Overlap:
 def rouge_n(candidate: Sequence[str], reference: Sequence[str], n: int) -> Overlap:
     """ROUGE-N of two token sequences: clipped n-gram counts; zero when either has none."""
     left, right = Counter(ngrams(candidate, n)), Counter(ngrams(reference, n))
-    common = sum(min(count, right[gram]) for gram, count in left.items() if gram in right)
+    common = sum([min(left[gram], right[gram]) for gram in left.keys() & right.keys()])
     return _overlap(common, left.total(), right.total())
+
+
+def rouge_scores(candidates: Sequence[str], references: Sequence[str]) -> NDArray[np.float64]:
+    """ROUGE-1, -2 and -L of pairs of texts, all at once: (pairs, 3, 3), in 0..1.
+
+    The second axis is rouge1, rouge2, rougeL, the third precision, recall, F1. The numbers are
+    those of `rouge_n` and `rouge_l` on `espalier.text.tokens`; words are compared by 64-bit
+    hashes. Raises ValueError for sequences of different lengths.
+    """
+    import numpy as np
+
+    from espalier.hashing import hash_words
+    from espalier.overlap_counts import overlap_counts
+
+    if len(candidates) != len(references):
+        raise ValueError(f"{len(candidates)} candidates and {len(references)} references")
+    words, starts = hash_words(candidates)
+    others, other_starts = hash_words(references)
+    common = overlap_counts(words, starts, others, other_starts).astype(np.float64)
+    totals = []
+    for lengths in (np.diff(starts), np.diff(other_starts)):
+        totals.append(np.stack([lengths, np.maximum(lengths - 1, 0), lengths], axis=1))
+    precision, recall = (common / np.maximum(total, 1) for total in totals)
+    f1 = 2 * precision * recall / np.where(common > 0, precision + recall, 1.0)
+    return np.stack([precision, recall, f1], axis=2)
 
 
 @dataclass(frozen=True, slots=True)

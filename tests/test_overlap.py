@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espalier.overlap import NoveltyIndex, lcs, rouge_l, rouge_n
+from espalier.overlap import NoveltyIndex, lcs, rouge_l, rouge_n, rouge_scores
 from espalier.text import tokens
 
 WORDS = st.lists(st.sampled_from("abcdef"), max_size=14)
@@ -85,6 +85,42 @@ def test_rouge_equals_rouge_score_on_sentences() -> None:
         assert rouge_n(tokens(a), tokens(b), 2).f1 == pytest.approx(
             theirs["rouge2"].fmeasure, abs=1e-12
         )
+
+
+TEXTS = st.lists(
+    st.text(st.sampled_from("ab c.中文éΣ\u0301 ")) | st.text(max_size=30), min_size=1, max_size=5
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(TEXTS, TEXTS)
+def test_scores_of_many_pairs_are_those_of_each(left: list[str], right: list[str]) -> None:
+    count = min(len(left), len(right))
+    found = rouge_scores(left[:count], right[:count])
+    assert found.shape == (count, 3, 3)
+    for scores, a, b in zip(found.tolist(), left, right, strict=False):
+        x, y = tokens(a), tokens(b)
+        for score, expected in zip(
+            scores, (rouge_n(x, y, 1), rouge_n(x, y, 2), rouge_l(x, y)), strict=True
+        ):
+            assert score == [expected.precision, expected.recall, expected.f1]
+
+
+def test_scores_of_long_texts_are_those_of_each() -> None:
+    rng = Random("long")
+    words = [f"w{number}" for number in range(40)]
+    for size in (63, 64, 65, 128, 300):
+        a, b = rng.choices(words, k=size), rng.choices(words, k=size + rng.randint(0, 70))
+        ((one, two, sub),) = rouge_scores([" ".join(a)], [" ".join(b)]).tolist()
+        assert sub[2] == rouge_l(a, b).f1
+        assert one[2] == rouge_n(a, b, 1).f1 and two[2] == rouge_n(a, b, 2).f1
+        assert sub[0] * len(a) == pytest.approx(naive_lcs(a, b))
+
+
+def test_scores_of_pairs_need_pairs() -> None:
+    assert rouge_scores([], []).shape == (0, 3, 3)
+    with pytest.raises(ValueError, match="1 candidates and 2 references"):
+        rouge_scores(["a"], ["a", "b"])
 
 
 def test_equal_chinese_texts_overlap_fully() -> None:
