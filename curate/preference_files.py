@@ -181,11 +181,22 @@ def _side(
 
 
 def _write_rankings(work: Work, sides: tuple[list[Judged], list[Judged]]) -> None:
-    """Each prompt's answers in order; `meta.evaluation` says for which side."""
+    """The answers of each prompt in order, where some stand above others.
+
+    `meta.evaluation` says for which side.
+    """
     write = work.writer(RANKINGS)
+    written = 0
     for evaluation, side in enumerate(sides):
         for item in side:
-            if item.ranking is not None:
+            if item.ranking is not None and item.ranking.decided:
                 meta = {key: value for key, value in item.row.meta.items() if key != "to_answer"}
                 meta["evaluation"] = bool(evaluation)
                 write(item.ranking.to_json(Example(item.row.id, item.row.messages, meta)))
+                written += 1
+    total = len(sides[0]) + len(sides[1])
+    if written < total:
+        work.notes.append(
+            f"preferences.ranking: {total - written:,} of {total:,} prompts have no ranking, their "
+            "samples being equal or of equal rank"
+        )

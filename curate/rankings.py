@@ -48,6 +48,11 @@ class Ranking:
     said: dict[tuple[str, str], Said] = field(default_factory=dict)
     doubts: Doubts = field(default_factory=Doubts)
 
+    @property
+    def decided(self) -> bool:
+        """Whether any answer stands above another."""
+        return self.standings[0].rank < self.standings[-1].rank
+
     def to_json(self, row: Example) -> dict[str, Any]:
         """A line of a file of rankings; `row` holds the prompt."""
         return {
