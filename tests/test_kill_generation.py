@@ -97,13 +97,19 @@ def finish(process: subprocess.Popen[str]) -> str:
     return out
 
 
-def kill_after(folder: Path, server: FakeServer, seconds: float) -> bool:
-    """Kill so long after the stage began; False when it was done before."""
+def kill_after(folder: Path, server: FakeServer, seconds: float, *, asked: bool) -> bool:
+    """Kill so long after the stage began, or after its first request (`asked`).
+
+    False when it was done before.
+    """
+    before = len(server.requests)
     process = start(folder, server)
     assert process.stdout is not None
     for line in process.stdout:
         if "running" in line or "resuming" in line:
             break
+    while asked and len(server.requests) == before and process.poll() is None:
+        time.sleep(0.002)
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -148,16 +154,10 @@ def journaled(folder: Path) -> list[Asked]:
 def reference(
     server: FakeServer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, bytes], float, int]:
-    """The files of an uninterrupted run, its seconds of work and its requests."""
+    """The files of an uninterrupted run, the seconds in which it asked, and its requests."""
     folder = tmp_path_factory.mktemp("reference")
-    process = start(folder, server)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "running" in line:
-            break
-    started = time.monotonic()
-    finish(process)
-    seconds = time.monotonic() - started
+    finish(start(folder, server))
+    seconds = server.times[-1] - server.times[0]
     expected = files(folder)
     assert {"train.jsonl", "rejects.jsonl", "self_instruct.jsonl"} <= set(expected)
     assert expected["train.jsonl"].count(b"\n") >= 20
@@ -179,11 +179,11 @@ def killed_and_resumed(
     before = len(server.requests)
     done = 0
     for _ in range(kills):
-        moment = draw.uniform(0.0, seconds / 2)
-        print(f"kill after {moment:.3f} s of {seconds:.2f}")
+        moment, generating = draw.uniform(0.0, seconds / 2), draw.random() < 0.8
+        print(f"kill {moment:.3f} s after the {'first request' if generating else 'start'}")
         known = set(journaled(folder))
         first = len(server.requests)
-        if not kill_after(folder, server, moment):
+        if not kill_after(folder, server, moment, asked=generating):
             break
         done += 1
         # A request of the killed process may still be on its way to the server.

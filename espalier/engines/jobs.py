@@ -210,7 +210,7 @@ class Job:
             if usage == Usage():
                 usage = _likely_usage(request, outcome)
         elif outcome is not None and (outcome.kind == "rate" or outcome.overload):
-            engine.gate.refused(passage.ticket)
+            engine.gate.refused(passage.ticket, overload=outcome.overload)
         if usage is None:
             engine.account.release(*passage.reserved)
             return

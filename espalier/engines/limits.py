@@ -25,6 +25,8 @@ FIRST_LEVEL = 8
 # Latency may rise to this multiple of the lowest seen: batching servers gain throughput by it.
 TOLERANCE = 2.0
 DECREASE = 0.7
+# Single failures happen to any server; so large a part of the requests in flight is a sign of load.
+FAILING = 0.1
 # The lowest latency is forgotten slowly, since prompts and server change over a long run.
 FORGET = 1.01
 MINUTE = 60.0
@@ -49,6 +51,7 @@ class Gate:
         self._epoch = 0
         self._sum = 0.0
         self._count = 0
+        self._failures = 0
         self._full = False
         self._lowest: dict[object, float] = {}
 
@@ -100,11 +103,15 @@ class Gate:
             # Too little work to fill the places says nothing about more of them.
             self._begin(self.level)
 
-    def refused(self, ticket: int) -> None:
-        """Shrink after a 429, a 5xx or a timeout; once for all requests sent at this level."""
-        if self._adapts and ticket == self._epoch:
-            self._starting = False
-            self._begin(int(self.level * DECREASE))
+    def refused(self, ticket: int, *, overload: bool = False) -> None:
+        """Shrink after a 429, or (`overload`) after too many 5xx and timeouts; once a level."""
+        if not self._adapts or ticket != self._epoch:
+            return
+        self._failures += overload
+        if overload and self._failures <= FAILING * self.level:
+            return
+        self._starting = False
+        self._begin(int(self.level * DECREASE))
 
     def _grow(self, gradient: float) -> None:
         if gradient < 1:
@@ -118,7 +125,8 @@ class Gate:
     def _begin(self, level: int) -> None:
         self.level = max(1, min(level, self.ceiling))
         self._epoch += 1
-        self._sum, self._count, self._full = 0.0, 0, bool(self._waiting)
+        self._sum, self._count, self._failures = 0.0, 0, 0
+        self._full = bool(self._waiting)
         self._wake(self.level - self.in_flight)
 
 
