@@ -32,7 +32,7 @@ all: setup ## every stage of RECIPE
 	@$(STAGE)
 
 curate: setup ## stage 1: seeds or raw data -> dataset
-	@$(STAGE) --stage curate
+	@$(STAGE) --stage curate --stage data_report
 
 base: setup ## the tiny base model, where the recipe asks for one
 	@$(STAGE) --stage base

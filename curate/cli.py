@@ -10,8 +10,11 @@ from espalier.errors import UsageError
 from espalier.verbs import add_recipe_options, add_verb, run_recipe_stages
 
 _OUTPUTS = ("train.jsonl", "train.parquet", "eval.jsonl", "prompts.jsonl", "preferences.jsonl",
-            "preferences_eval.jsonl", "rejects.jsonl", "funnel.json", "card.md",
-            "manifest.json")  # fmt: skip
+            "preferences_eval.jsonl", "rejects.jsonl", "clusters.jsonl", "contamination.jsonl",
+            "funnel.json", "statistics.json", "card.md", "manifest.json",
+            "data.html")  # fmt: skip
+# Rows of a file somebody already has are near duplicates of one another from here on.
+NEAR = 0.8
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -46,18 +49,46 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="NAME",
         help="write the training rows in this format too, e.g. alpaca (repeatable)",
     )
+    alone.add_argument(
+        "--near",
+        type=_share,
+        default=NEAR,
+        metavar="J",
+        help="remove rows whose prompt and answer have a Jaccard similarity of J or more with a "
+        f"kept row's (default: {NEAR}; 0: keep near duplicates)",
+    )
+    alone.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="an evaluation file that no row may share 13 words in a row with (repeatable)",
+    )
+    alone.add_argument(
+        "--repair", action="store_true", help="repair damaged text (wrong encodings, entities)"
+    )
+    alone.add_argument(
+        "--mask-pii",
+        action="store_true",
+        help="replace personal data and keys by marks such as <EMAIL>",
+    )
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError(text)
+    return value
 
 
 def _curate(args: argparse.Namespace) -> int:
     if args.input is None:
-        given = [
-            name
-            for name in ("output", "on_bad_row", "output_format")
-            if getattr(args, name)
-        ]  # fmt: skip
-        if given or args.format != "auto":
+        names = ("output", "on_bad_row", "output_format", "against", "repair", "mask_pii")
+        given = [name for name in names if getattr(args, name)]
+        if given or args.format != "auto" or args.near != NEAR:
             raise UsageError(
-                "--output, --format, --on-bad-row and --output-format go with --input.",
+                "--output, --format, --near, --against, --repair, --mask-pii, --on-bad-row and "
+                "--output-format go with --input.",
                 expected="--input FILE, or --recipe FILE with --set curate.…",
             )
         if args.recipe is None:
@@ -66,7 +97,7 @@ def _curate(args: argparse.Namespace) -> int:
                 expected="--input FILE, or --recipe FILE",
                 hint="for example: espalier curate --input theirs.jsonl --output clean/",
             )
-        return run_recipe_stages(args, ["curate"])
+        return run_recipe_stages(args, ["curate", "data_report"])
     if args.recipe is not None:
         raise UsageError(
             "--input and --recipe were both given.",
@@ -79,7 +110,7 @@ def _curate(args: argparse.Namespace) -> int:
 def _curate_file(args: argparse.Namespace) -> int:
     from espalier.curate.sources import located
     from espalier.recipe import recipe_from
-    from espalier.running import run_stage
+    from espalier.running import run_stage, write_data_page
 
     source = located(args.input, lambda text: Path(text).expanduser().absolute())
     name = Path(source).name.split(".")[0] or "dataset"
@@ -89,10 +120,20 @@ def _curate_file(args: argparse.Namespace) -> int:
     curate: dict[str, Any] = {"sources": [file], "output_formats": args.output_format}
     if args.on_bad_row is not None:
         curate["on_bad_row"] = args.on_bad_row
+    if args.near:
+        curate["dedup"] = {"near": {"threshold": args.near, "on": "prompt+answer"}}
+    if args.against:
+        found = [located(name, lambda text: Path(text).absolute()) for name in args.against]
+        curate["decontaminate"] = {"against": [str(path) for path in found]}
+    if args.repair:
+        curate["repair"] = {}
+    if args.mask_pii:
+        curate["pii"] = {}
     recipe = recipe_from({"name": name, "curate": curate}, args.overrides)
     # Locks and superseded results stay out of the user's folder.
     aside = folder.parent / f".{folder.name}.espalier"
     run_stage("curate", recipe, aside, folder=folder)
+    write_data_page(folder, folder / "data.html")
     print("files:")
     for output in (*_OUTPUTS, *(f"train.{form}.jsonl" for form in args.output_format)):
         if (folder / output).is_file():

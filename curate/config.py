@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from espalier.curate.config_constitution import ConstitutionConfig
 from espalier.curate.config_dedup import DedupConfig
 from espalier.curate.config_dialogues import DialogueConfig, SelfChatConfig
 from espalier.curate.config_evolve import EvolveConfig
@@ -112,6 +113,9 @@ class CurateConfig(Options):
     self_chat: SelfChatConfig | None = Field(
         None, description="Let the teacher play both sides of dialogues that begin with prompts."
     )
+    constitution: ConstitutionConfig | None = Field(
+        None, description="Let the teacher revise its own answers by written principles."
+    )
     answers: AnswerConfig = Field(default_factory=AnswerConfig, description="Teacher's answers.")
     repair: RepairConfig | None = Field(None, description="Repair of damaged text; null: off.")
     dialogues: DialogueConfig | None = Field(
@@ -143,6 +147,7 @@ class CurateConfig(Options):
 
     @model_validator(mode="after")
     def _something_to_do(self) -> CurateConfig:
-        if not self.sources and self.self_instruct is None:
+        constitution = self.constitution is not None and bool(self.constitution.safety)
+        if not self.sources and self.self_instruct is None and not constitution:
             raise ValueError("nothing to curate: give `sources` or `self_instruct`")
         return self

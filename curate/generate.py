@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 
+from espalier.curate.constitution_files import FILES as CONSTITUTION_FILES
+from espalier.curate.constitution_files import ROWS as CONSTITUTION_ROWS
+from espalier.curate.constitution_files import write_constitution
 from espalier.curate.curation import Curation
 from espalier.curate.evolve import evolve
 from espalier.curate.parts import Parts, Work, writers
@@ -35,6 +38,11 @@ def generate(curation: Curation, parts: Parts) -> list[str]:
     if config.self_chat is not None:
         parts.run("self_chat", [DIALOGUES], partial(_self_chat, curation, list(made)))
         made.append(DIALOGUES)
+    if config.constitution is not None:
+        work = partial(write_constitution, curation, config.constitution, list(made))
+        parts.run("constitution", CONSTITUTION_FILES, work)
+        if config.constitution.rows:
+            made.append(CONSTITUTION_ROWS)
     return made
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from espalier.curate.config_select import SelectionConfig
+from espalier.curate.config_select import Cell, SelectionConfig
 from espalier.curate.filters import user_text
 from espalier.curate.groups import group_of
 from espalier.curate.pipeline import Barrier, Rows, Tally
@@ -71,12 +71,13 @@ def select_rows(config: SelectionConfig) -> Barrier:
 
 def cell_of(row: Example, config: SelectionConfig) -> tuple[str, ...]:
     """The values that the selection keeps in balance."""
-    found = {
-        "language": lambda: row.meta.get("language") or language(row.prompt),
-        "group": lambda: group_of(row),
-        "source": lambda: row.meta.get("source") or "",
-    }
-    return tuple(str(found[name]()) for name in config.balance)
+    return tuple(_value_of(row, name) for name in config.balance)
+
+
+def _value_of(row: Example, name: Cell) -> str:
+    if name == "language":
+        return str(row.meta.get("language") or language(row.prompt))
+    return group_of(row) if name == "group" else str(row.meta.get("source") or "")
 
 
 def _check_scores(candidates: Sequence[_Candidate], config: SelectionConfig) -> None:
@@ -176,7 +177,8 @@ class _Texts:
         if self._config.diversity == "jaccard":
             return _JaccardApart(self._sets, limit)
         if self._config.diversity == "semantic":
-            return _CosineApart(np.concatenate(self._vectors or [np.zeros((0, 1))]), limit)
+            empty = np.zeros((0, 1), dtype=np.float32)
+            return _CosineApart(np.concatenate(self._vectors or [empty]), limit)
         return _Anything()
 
 

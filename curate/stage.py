@@ -29,6 +29,7 @@ from espalier.curate.generate import generate
 from espalier.curate.parts import REJECTS, Parts, Work, table, writers
 from espalier.curate.pipeline import Ledger, Tally
 from espalier.curate.preference_files import write_preferences
+from espalier.curate.principles import constitution_path
 from espalier.curate.prompting import PROMPTS
 from espalier.curate.safety import safety_path
 from espalier.curate.self_instruct import seed_path
@@ -53,8 +54,11 @@ def inputs(context: StageContext) -> Mapping[str, Path]:
         elif isinstance(source, SafetySource):
             for language in source.languages:
                 found[f"safety: {language}"] = safety_path(language)
-    if config.self_instruct or config.evolve or config.self_chat:
+    if config.self_instruct or config.evolve or config.self_chat or config.constitution:
         found["prompts"] = PROMPTS
+    if config.constitution is not None:
+        for name in config.constitution.principles:
+            found[f"principles: {name}"] = constitution_path(name, context.path)
     if config.self_instruct is not None:
         for name in config.self_instruct.seeds:
             found[f"seeds: {name}"] = seed_path(name, context.path)
@@ -91,9 +95,10 @@ def run(context: StageContext) -> Mapping[str, Any]:
         train(curation, parts, made)
     if curation.sources("prompts") or config.holdout.prompts:
         parts.run("prompts", ["prompts.jsonl"], partial(prompts, curation))
-    if curation.sources("preferences"):
+    revised = config.constitution is not None and config.constitution.pairs
+    if curation.sources("preferences") or revised:
         names = ["preferences.jsonl", "preferences_eval.jsonl"]
-        parts.run("preferences", names, partial(write_preferences, curation))
+        parts.run("preferences", names, partial(write_preferences, curation, revised=revised))
     return _finish(curation, parts)
 
 

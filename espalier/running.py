@@ -9,7 +9,7 @@ from espalier.errors import UsageError
 from espalier.files import atomic_write_text
 from espalier.recipe import Recipe
 from espalier.run import Outcome, StageContext, StageRunner, execute
-from espalier.stages import NAMES, STAGES, Stage, load, stage_named
+from espalier.stages import DATA_PAGE, NAMES, STAGES, Stage, load, stage_named
 
 
 def runner_of(stage: Stage) -> StageRunner:
@@ -60,3 +60,8 @@ def run_stages(recipe: Recipe, run: Path, names: Iterable[str] | None = None) ->
 def planned(recipe: Recipe) -> list[str]:
     """Names of the stages that the recipe has a section for, in their order."""
     return [stage.name for stage in STAGES if recipe.section(stage.section) is not None]
+
+
+def write_data_page(curated: Path, page: Path) -> None:
+    """The HTML page about a folder of curated data that is no stage of a run."""
+    load(DATA_PAGE)(curated, page)

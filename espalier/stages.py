@@ -38,6 +38,10 @@ STAGES: tuple[Stage, ...] = (
         "seeds or raw data -> clean, deduplicated, decontaminated dataset",
     ),
     Stage(
+        "data_report", "curate", "espalier.reports.data_stage", (),
+        "HTML page about the curated data", True,
+    ),
+    Stage(
         "base", "train.base", "espalier.train.base", ("seed", "data"),
         "train a tiny base model from scratch",
     ),
@@ -76,6 +80,9 @@ VERBS = (
 )
 
 NAMES = tuple(stage.name for stage in STAGES)
+
+# Builds the page of curated data that belongs to no run: (curate folder, page) -> None.
+DATA_PAGE = "espalier.reports.data_page:build_data_page"
 
 
 def load(reference: str) -> Any:
