@@ -120,7 +120,7 @@ def repack_embeddings(model: Any) -> None:
     """
     for module in model.modules():
         method = getattr(module, "quant_method", None)
-        if type(method).__name__ == "UnquantizedEmbeddingMethod":
+        if method is not None and type(method).__name__ == "UnquantizedEmbeddingMethod":
             method.process_weights_after_loading(module)
 
 
