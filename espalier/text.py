@@ -36,7 +36,11 @@ _PUNCTUATION = re.compile(
     r"(?<!\d)[.,:]|[.,:](?!\d)|[!\"'(;?\[\]{}_`\\)\u00a1\u00ab\u00b7\u00bb\u00bf]"
     r"|[\u2010-\u2027\u2030-\u205e\u3001-\u3003\u3008-\u3011\u3014-\u301f\u3030]"
 )
-_LETTER = re.compile(r"[^\W\d_]")
+# Words of scripts with spaces that are not Latin: Greek, Cyrillic, Arabic and so on.
+_FOREIGN = re.compile(
+    r"(?:[^\W\d_A-Za-z\u00c0-\u024f\u0e00-\u0e7f\u1100-\u11ff\u3000-\u9fff\uac00-\ud7af"
+    r"\uf900-\ufaff\U00020000-\U000323af])+"
+)
 
 
 def tokens(text: str) -> list[str]:
@@ -182,9 +186,7 @@ def language(text: str) -> str:
             if counts["ja"] * 4 >= counts["zh"]
             else (0, counts["zh"])
         )
-    known = sum(counts.values())
-    letters = len(_LETTER.findall(_COUNTS["en"].sub("", text)))
-    foreign = letters - (known - counts["en"])
+    foreign = len(_FOREIGN.findall(text))
     best = max(counts, key=lambda name: counts[name])
     return best if counts[best] and counts[best] >= foreign else "other"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from espalier.contamination import NearTexts, NgramIndex
-from espalier.text import shingles, token_spans, tokens
+from espalier.formats.read import read_examples
+from espalier.text import ngrams, shingles, token_spans, tokens
 
 MIXED = st.text(alphabet="ab 你好，ＡｶﾞЃé\u0301ﬁ1 \n.İΣ한ㄱᄀ", max_size=60)
 
@@ -173,3 +175,25 @@ def test_near_texts_are_those_of_exact_jaccard(threshold: float) -> None:
         assert {key for key, _ in near.matches(text)} == expected
         hits += len(expected)
     assert hits >= 50
+
+
+def test_real_rows_agree_with_comparing_all_ngrams(shared_data: Path) -> None:
+    path = shared_data / "self_instruct" / "t0_50k.jsonl.gz"
+    # Neighbouring rows share documents, so that rows of every third are full of the others.
+    rows = [row.prompt for row in read_examples(path, limit=600)]
+    held, train = rows[::3], rows[1::3]
+    for n in (13, 60):
+        index = NgramIndex(n, shortest=n)
+        for number, text in enumerate(held):
+            index.add(str(number), text)
+        grams = {gram for text in held for gram in ngrams(tokens(text), n)}
+        found = 0
+        for text in train:
+            words = tokens(text)
+            covered = set()
+            for place, gram in enumerate(ngrams(words, n)):
+                if gram in grams:
+                    covered.update(range(place, place + n))
+            assert sum(span.tokens for span in index.spans(text)) == len(covered)
+            found += bool(covered)
+        assert found > 50
