@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -12,8 +12,9 @@ from espalier.curate.config_dedup import DedupConfig
 from espalier.curate.constitution import Revised, revise
 from espalier.curate.curation import Curation
 from espalier.curate.dedup import exact_dedup
+from espalier.curate.filters import Rule, answer_rules
 from espalier.curate.parts import MARKERS, Work, writers
-from espalier.curate.pipeline import Ledger
+from espalier.curate.pipeline import Ledger, Tally
 from espalier.curate.principles import constitution_path, read_principles
 from espalier.curate.safety import safety_rows
 from espalier.formats.read import read_pairs
@@ -45,7 +46,8 @@ def write_constitution(
     ):
         teacher = stack.enter_context(curation.teacher("constitution"))
         judge = stack.enter_context(curation.judge("constitution")) if config.judge else None
-        for item in revise(rows, teacher, judge, principles, config, curation.seed, ledger):
+        revised = revise(rows, teacher, judge, principles, config, curation.seed, ledger)
+        for item in _by_rules(revised, answer_rules(curation.config.filters), ledger):
             write_trace(_Trace(item))
             example, pair = item.example(), item.pair()
             if config.rows and example is not None:
@@ -54,6 +56,27 @@ def write_constitution(
                 write_pair(pair)
             progress.update(1, curation.meter.note())
     ledger.require_rows("prompts")
+
+
+def _by_rules(
+    items: Iterable[Revised], rules: Sequence[tuple[str, Rule]], ledger: Ledger
+) -> Iterator[Revised]:
+    """Those whose last revision breaks no rule on answers."""
+    tally: Tally | None = None
+    for item in items:
+        # Made here, behind the steps that come before in the funnel.
+        tally = tally or ledger.tally("rules on them")
+        tally.seen += 1
+        row = item.example()
+        if row is None:
+            tally.reject(item.row, "unchanged", "nothing was revised")
+            continue
+        broken = next(((n, e) for n, rule in rules if (e := rule(row)) is not None), None)
+        if broken is not None:
+            tally.reject(row, *broken)
+        else:
+            tally.kept += 1
+            yield item
 
 
 def revised_pairs(folder: Path) -> Iterator[PreferencePair]:
