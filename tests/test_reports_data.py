@@ -315,6 +315,12 @@ def test_every_word_is_there_and_used() -> None:
     # Keys that are put together from a part and a name.
     parts = set(re.findall(r"[(\[]f?[\"'`]([\w]+\.[\w]*?)(?:[\"'] ~|\{|\$\{)", text))
     parts |= {"stage.", "curve.", "chart.", "rule.", "stream.", "split.", "count.", "hardware."}
+    parts |= {"section.dp_"}
+    parts |= {
+        f"dp.{name}."
+        for name in ("action", "field", "file", "group", "language", "length", "quality", "role",
+                     "shared")
+    }  # fmt: skip
     literal = {key for key in words() if f'"{key}"' in text or f"'{key}'" in text}
     unused = {k for k in words() if k not in literal and not any(k.startswith(p) for p in parts)}
     assert unused == set()
@@ -372,7 +378,7 @@ def test_report_of_a_recipe_is_a_stage(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["report"], "needs a run folder or a recipe"),
+        (["report"], "needs a run folder, a recipe or a data folder"),
         (["report", "nowhere"], "no such run folder"),
         (["report", "r", "--recipe", "x.yaml"], "only one of them"),
         (["report", "r", "--set", "a=b"], "go with --recipe"),
