@@ -114,6 +114,55 @@ def test_what_is_sent() -> None:
     assert server.headers[0]["authorization"] == f"Bearer {SECRET}"
 
 
+def test_completions_continue_a_text() -> None:
+    with FakeServer() as server:
+        engine = OpenAIEngine(spec(server.url, options={"endpoint": "completions"}))
+        talk = (Message("system", "be brief"), Message("user", "a"), Message("assistant", "b"))
+        asked = [
+            Request.of("Once upon a time"),
+            Request((*talk, Message("user", "c"))),
+            Request(token_ids=(5, 6, 7)),
+        ]
+        answers = list(engine.generate(asked, Sampling(stop=("x",))))
+        engine.close()
+    bodies = {str(body["prompt"]): body for body in server.requests}
+    assert set(bodies) == {
+        "Once upon a time",
+        "be brief\n\nUser: a\n\nAssistant: b\n\nUser: c\n\nAssistant:",
+        "[5, 6, 7]",
+    }
+    assert all("messages" not in body for body in server.requests)
+    assert bodies["Once upon a time"]["stop"] == ["x"]
+    # A model that goes on by itself is stopped where the user's next turn would begin.
+    assert next(b for p, b in bodies.items() if "Assistant:" in p)["stop"] == ["x", "\nUser:"]
+    assert answers[0].text.startswith("answer to «Once upon a time»")
+    assert answers[0].usage.completion_tokens == 5
+
+
+def test_completions_with_a_template() -> None:
+    with FakeServer() as server:
+        options = {"endpoint": "completions", "template": "alpaca"}
+        engine = OpenAIEngine(spec(server.url, options=options))
+        list(engine.generate(requests(1), Sampling()))
+        engine.close()
+    prompt = server.requests[0]["prompt"]
+    assert "### Instruction:\nquestion 0" in prompt
+    assert prompt.rstrip().endswith("### Response:")
+    assert server.requests[0]["stop"] == ["### Instruction:"]
+    with pytest.raises(UsageError, match="no template 'alpacca'"):
+        OpenAIEngine(spec(server.url, options={**options, "template": "alpacca"}))
+
+
+def test_a_continued_text_is_no_chat_answer_in_the_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with FakeServer() as server:
+        for options in ({}, {"endpoint": "completions"}, {}, {"endpoint": "completions"}):
+            engine = journaled(server, path, options=options)
+            list(engine.generate(requests(1), Sampling()))
+            engine.close()
+        assert len(server.requests) == 2
+
+
 def test_stop_strings_beyond_the_four_of_a_request_are_applied_here() -> None:
     with FakeServer() as server:
         engine = OpenAIEngine(spec(server.url))

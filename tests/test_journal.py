@@ -183,6 +183,80 @@ def test_many_threads_write_whole_lines_and_fsync_is_shared(
     assert len(synced) < 200
 
 
+def test_256_writers_at_once_share_a_few_fsyncs_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(path.stat().st_size))
+    start = threading.Barrier(256)
+    with Journal(path) as journal:
+
+        def work(name: int) -> None:
+            start.wait()
+            for i in range(8):
+                # Half of the keys are written by two threads: the first one counts.
+                journal.put(f"{name // 2}:{i}" if i % 2 else f"{name}:{i}", Completion(f"{name}"))
+                if name % 16 == 0:
+                    journal.put_spent(Usage(1, 2), model="m", step="s")
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(256)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        first = {key: journal.get(key) for key in journal._index}
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    keys = [line["key"] for line in lines if "key" in line]
+    assert len(keys) == len(set(keys)) == 256 * 4 + 128 * 4
+    assert sum(line.get("spent", False) for line in lines) == 16 * 8
+    assert synced[-1] == path.stat().st_size
+    assert len(synced) < 256
+    with Journal(path) as journal:
+        assert journal.damaged == 0
+        assert {key: journal.get(key) for key in journal._index} == first
+
+
+def test_the_file_is_only_ever_appended_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "journal.jsonl"
+    flags: list[int] = []
+    real = os.open
+
+    def opened(name: Any, how: int, *rest: Any, **more: Any) -> int:
+        if str(name) == str(path):
+            flags.append(how)
+        return real(name, how, *rest, **more)
+
+    monkeypatch.setattr(os, "open", opened)
+    sizes = []
+    for i in range(5):
+        with Journal(path) as journal:
+            before = path.read_bytes()
+            journal.put(str(i), Completion("text"))
+            assert path.read_bytes().startswith(before)
+            sizes.append(path.stat().st_size)
+    assert sizes == sorted(sizes)
+    assert len(flags) == 5
+    assert all(how & os.O_APPEND and not how & os.O_TRUNC for how in flags)
+
+
+def test_step_and_engine_are_written_along_and_lines_without_them_are_read(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    plain = JournaledEngine(CountingEngine(), Journal(path))
+    texts(plain, ["a"])
+    plain.close()
+    engine = JournaledEngine(
+        CountingEngine(), Journal(path), known={"engine": "openai", "step": "judge"}
+    )
+    assert texts(engine, ["a", "b"]) == ["a-1", "b-1"]
+    engine.close()
+    first, second = (json.loads(line) for line in path.read_text().splitlines())
+    assert "step" not in first
+    assert (second["step"], second["engine"]) == ("judge", "openai")
+
+
 def test_a_full_disk_is_a_clear_error_and_the_half_line_is_harmless(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

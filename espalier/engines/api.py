@@ -110,7 +110,7 @@ class OpenAIEngine:
                 "(a server on this machine or network needs no key)",
             )
         self._limit_field = self.options.max_tokens_field or (
-            "max_completion_tokens" if host == OFFICIAL_HOST else "max_tokens"
+            "max_completion_tokens" if host == OFFICIAL_HOST and not self._texts else "max_tokens"
         )
         digest = hashlib.sha256(self._key.encode()).hexdigest()
         self.limiter = shared_limiter(urlsplit(self.url).netloc, digest, spec.model)
