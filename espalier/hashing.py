@@ -90,9 +90,7 @@ def hash_texts(data: U8, starts: I64, how: Hashing) -> list[Block]:
     Gives a block of all texts and, where the folding of some depends on more than one code point
     at a time, a block of those again, which holds in place of what the first says of them.
     """
-    # Where all is ASCII the table is never looked into: most English data can do without it.
-    folded = fold_table() if data.max(initial=0) >= 128 else np.zeros(1, dtype=np.uint32)
-    letters = _ascii_letters()
+    folded, letters = _table_for(data), _ascii_letters()
     numbers = (how.ngram, how.ngram_cjk, how.rows, how.factors, how.shifts)
     hard = _needs_folding(data, starts, folded)
     blocks = [Block(np.arange(len(hard)), *_hash(data, starts, hard, letters, folded, *numbers))]
@@ -108,7 +106,7 @@ def hash_texts(data: U8, starts: I64, how: Hashing) -> list[Block]:
 def hash_words(texts: Sequence[str]) -> tuple[U64, I64]:
     """A 64-bit hash (never 0) of each word of each text; text i has those from starts[i] on."""
     data, starts = encoded(texts)
-    folded = fold_table()
+    folded = _table_for(data)
     hard = _needs_folding(data, starts, folded)
     words, counts = _word_hashes(data, starts, _ascii_letters(), folded)
     ends = np.zeros(len(counts) + 1, dtype=np.int64)
@@ -136,6 +134,11 @@ def encoded(texts: Sequence[str]) -> tuple[U8, I64]:
 def _fold(data: U8) -> str:
     text = data.tobytes().decode("utf-8", "surrogatepass")
     return unicodedata.normalize("NFKC", text).lower()
+
+
+def _table_for(data: U8) -> U32:
+    """The table of folded code points; where all is ASCII it is not looked into, nor made."""
+    return fold_table() if data.max(initial=0) >= 128 else np.zeros(1, dtype=np.uint32)
 
 
 @cache
