@@ -26,9 +26,12 @@ from espalier.curate.principles import Principle, constitution_path, read_princi
 from espalier.engines.base import Completion, Engine, Request, Sampling
 from espalier.engines.offline import OfflineEngine
 from espalier.errors import InputError
+from espalier.formats.read import read_pairs
 from espalier.journal import Journal, JournaledEngine
 from espalier.offline.source import draw_prompts
+from espalier.recipe import recipe_from
 from espalier.records import Example, Message
+from espalier.running import run_stage
 from espalier.text import language
 
 FIRST = Principle(id="first", critique="Find the faults.", revision="Mend the faults.")
@@ -470,3 +473,64 @@ def test_options_that_make_no_sense_are_refused() -> None:
         ConstitutionConfig(rows=False, pairs=False)
     with pytest.raises(ValueError, match="at least 1"):
         ConstitutionConfig(principles=[])
+
+
+# --- in the stage ----------------------------------------------------------------------------
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+RECIPE: dict[str, Any] = {
+    "name": "revised",
+    "teacher": {"options": {"naive_rate": 0.8}},
+    "curate": {
+        "sources": [
+            {"kind": "procedural", "name": "tasks", "count": 40},
+            {"kind": "procedural", "name": "more", "count": 40, "use": "preferences"},
+        ],
+        "holdout": {"count": 5, "prompts": 0},
+        "constitution": {"safety": ["harmful"], "judge": True, "limit": 120},
+        "preferences": {"eval_count": 20, "samples": 4, "ranking": {}},
+    },
+}
+
+
+@pytest.mark.slow
+def test_the_stage_writes_rows_pairs_rankings_and_what_was_said(tmp_path: Path) -> None:
+    run_stage("curate", recipe_from(RECIPE), tmp_path)
+    folder = tmp_path / "curate"
+    rows, traces = lines_of(folder / "constitution.jsonl"), lines_of(folder / "revisions.jsonl")
+    assert len(rows) == len(traces) > 10
+    assert [row["messages"][-1]["content"] for row in rows] == [
+        trace["rounds"][-1]["revision"] for trace in traces
+    ]
+    training = lines_of(folder / "preferences.jsonl")
+    evaluation = lines_of(folder / "preferences_eval.jsonl")
+    kinds = Counter(pair["meta"]["kind"] for pair in [*training, *evaluation])
+    assert set(kinds) == {"ranking", "constitution"}
+    assert kinds["constitution"] == len(rows)
+    prompts = [{json.dumps(p["prompt"]) for p in side} for side in (training, evaluation)]
+    assert not prompts[0] & prompts[1]
+    ranked = lines_of(folder / "rankings.jsonl")
+    assert {row["meta"]["evaluation"] for row in ranked} == {True, False}
+    expanded = {pair.id for pair in read_pairs(folder / "rankings.jsonl")}
+    made = {p["id"] for p in [*training, *evaluation] if p["meta"]["kind"] == "ranking"}
+    assert made == expanded
+    for row in lines_of(folder / "rejects.jsonl"):
+        assert row["rule"] and row["evidence"]
+    funnel = json.loads((folder / "funnel.json").read_text(encoding="utf-8"))
+    for step in funnel:
+        assert step["in"] - step["out"] == sum(step["rejected"].values()), step
+    again = tmp_path / "again"
+    run_stage("curate", recipe_from(RECIPE), again)
+    for path in folder.glob("*.jsonl"):
+        assert (again / "curate" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_wrong_constitution_stops_the_stage_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("language: en\nprinciples: no\n", encoding="utf-8")
+    recipe = recipe_from(RECIPE, [f"curate.constitution.principles=[{tmp_path}/mine.yaml]"])
+    with pytest.raises(InputError, match=r"mine\.yaml, line 2, field 'principles'"):
+        run_stage("curate", recipe, tmp_path / "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -10,10 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import combinations, permutations
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from scripted import Killed, Mortal
 
 from espalier.curate.best import best_of
 from espalier.curate.config_filters import FilterConfig
@@ -34,7 +37,10 @@ from espalier.curate.rankings import bradley_terry, rank_answers
 from espalier.curate.verdicts import confirmed, question, reason_of
 from espalier.curate.weak import with_weak_answers
 from espalier.engines.base import Completion, EngineSpec, Request, Sampling
+from espalier.engines.offline import OfflineEngine
+from espalier.journal import Journal, JournaledEngine
 from espalier.judging import Comparison, Judge, Rubric, read_comparison
+from espalier.offline.source import draw_prompts
 from espalier.records import Example, Message, PreferencePair
 from espalier.text import normalise
 
@@ -618,6 +624,48 @@ def test_undecided_samples_are_rejects_with_evidence() -> None:
     assert reject["evidence"].count("tie (Both are fine.)") == 2
     (pair,) = make_pairs([item], Answers([item]), PreferencesConfig(kinds={"sample": 1}), None, "s")
     assert pair.meta["judge"] == said
+
+
+def test_a_run_that_was_cut_off_asks_for_the_rest_alone_and_gives_the_same(tmp_path: Path) -> None:
+    rows = draw_prompts(25, seed=5)
+    options = {"samples": 3, "ranking": {"extra": 1}, "weak": {}, "verify_weak": "drop"}
+    config = PreferencesConfig.model_validate(options)
+
+    def through(last: int | None, name: str) -> tuple[list[PreferencePair], int]:
+        engines = [Mortal(OfflineEngine(f"m{seed}", seed=seed), last) for seed in range(3)]
+        with contextlib.ExitStack() as stack:
+            journals = [
+                stack.enter_context(Journal(tmp_path / f"{name}{place}.jsonl"))
+                for place in range(3)
+            ]
+            teacher, weak, asked = (
+                JournaledEngine(engine, journal)
+                for engine, journal in zip(engines, journals, strict=True)
+            )
+            judge = Judge(asked)
+            ledger = Ledger("made", io.StringIO())
+            found = judged_answers(rows, teacher, judge, config, [], ledger, 1)
+            items = list(with_weak_answers(found, weak, judge, config, ledger.tally("weak"), 1))
+            tally = ledger.tally("judge")
+            pairs = [
+                *ranking_pairs(items, "all", [], tally),
+                *make_pairs(items, Answers(items), config, None, "s",
+                            partial(confirmed, judge=judge, tally=tally)),
+            ]  # fmt: skip
+        return pairs, sum(len(engine.asked) for engine in engines)
+
+    expected, total = through(None, "whole")
+    assert {"ranking", "weak"} < {pair.meta["kind"] for pair in expected}
+    for last in (0, 1, 24, 60, 74):
+        with pytest.raises(Killed):
+            through(last, f"{last}-")
+        sent = sum(
+            len((tmp_path / f"{last}-{place}.jsonl").read_text(encoding="utf-8").splitlines())
+            for place in range(3)
+        )
+        again, rest = through(None, f"{last}-")
+        assert again == expected
+        assert rest == total - sent
 
 
 @pytest.mark.parametrize(
