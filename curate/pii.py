@@ -22,7 +22,7 @@ KINDS = ("api_key", "resident_id", "iban", "card", "ssn", "email", "ip", "phone"
 # Meta that the pipeline writes itself; everything else came with the row.
 _OWN_META = frozenset(
     {"source", "language", "category", "group", "kind", "teacher", "operator", "round", "parents",
-     "original_id", "repaired", "contamination"}
+     "original_id", "repaired", "contamination", "pii"}
 )  # fmt: skip
 _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _WIDE_SIGN = re.compile("[\uff01-\uff5e]")
@@ -55,7 +55,7 @@ def pii_step(config: PiiConfig) -> Step:
             masked_kinds = [kind for kind in wanted if actions[kind] == "mask" and counts[kind]]
             if masked_kinds:
                 row = mask_row(row, wanted, config, only=masked_kinds)
-            yield row.with_meta(pii=dict(sorted(counts.items())))
+            yield row.with_meta(pii=_summed(row.meta.get("pii"), counts, actions))
 
     return step
 
@@ -139,6 +139,14 @@ def _findings(row: Example, kinds: list[str], config: PiiConfig) -> list[Found]:
     return [
         found for text in texts for found in find_pii(text, config, language=language, kinds=kinds)
     ]
+
+
+def _summed(before: Any, counts: Counter[str], actions: dict[str, str]) -> dict[str, int]:
+    """The counts with those of an earlier pass; what was masked then is not found again."""
+    found = dict(before) if isinstance(before, dict) else {}
+    for kind, count in counts.items():
+        found[kind] = count + (found.get(kind, 0) if actions[kind] == "mask" else 0)
+    return dict(sorted(found.items()))
 
 
 def _evidence(counts: Counter[str], found: list[Found]) -> str:

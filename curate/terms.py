@@ -81,6 +81,12 @@ def term_rules(config: FilterConfig, resolve: Resolve = Path) -> list[tuple[str,
     ]
 
 
+def term_files(config: FilterConfig) -> list[str]:
+    """The names of all list files that the options give, the built-in list not among them."""
+    groups = (config.keywords, config.safety)
+    return [name for group in groups if group is not None for name in group.files]
+
+
 def term_flags(config: FilterConfig, resolve: Resolve = Path) -> Step:
     """A step that marks rows for lists whose action is to flag: `meta.keywords` holds the terms,
     `meta.safety` the categories."""

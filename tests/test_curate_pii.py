@@ -267,6 +267,18 @@ def test_kinds_that_are_off_are_left() -> None:
     assert kept[0].meta["pii"] == {"card": 1, "email": 3}
 
 
+def test_a_second_pass_over_a_new_answer_adds_to_the_first() -> None:
+    (asked,), _, _ = through(Example.single("Mail jane@mail.example.org", meta={"language": "en"}))
+    answered = asked.with_response("Sent to jane@mail.example.org and (650) 253-0000.")
+    (fixed,), _, tally = through(answered)
+    assert fixed.meta["pii"] == {"email": 2, "phone": 1}
+    assert fixed.response == "Sent to <EMAIL> and <PHONE>."
+    assert tally.changed == {"pii_email": 1, "pii_phone": 1}
+    (flagged,), _, _ = through(answered, email="flag", phone="flag")
+    (again,), _, _ = through(flagged, email="flag", phone="flag")
+    assert again.meta["pii"] == flagged.meta["pii"] == {"email": 1, "phone": 1}
+
+
 def test_masking_twice_is_masking_once() -> None:
     text = "jane@mail.example.org, (650) 253-0000, 4111 1111 1111 1111"
     once = masked(text, find_pii(text, MASK, language="en"))

@@ -12,7 +12,7 @@ import pytest
 from espalier.curate.config_filters import FilterConfig
 from espalier.curate.filters import rule_step
 from espalier.curate.pipeline import Ledger
-from espalier.curate.terms import TermList, read_terms, term_flags, term_rules
+from espalier.curate.terms import TermList, read_terms, term_files, term_flags, term_rules
 from espalier.errors import InputError, UsageError
 from espalier.records import Example
 from espalier.text import language
@@ -89,6 +89,9 @@ def test_lists_from_files(tmp_path: Path) -> None:
         row = Example.single("Say it", f"So: {word}.")
         _, rejects, _ = through(row, lambda name: tmp_path / name, keywords=files)
         assert rejects[0]["rule"] == "keyword"
+    config = FilterConfig(keywords={"files": ["a"]}, safety={"files": ["b"]})  # type: ignore[arg-type]
+    assert term_files(config) == ["a", "b"]
+    assert term_files(FilterConfig()) == []
     for name, text, words in (
         ("number.yaml", "a: [1]", "group 'a'"),
         ("text.yaml", "hello", "the file"),
