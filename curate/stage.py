@@ -36,6 +36,7 @@ from espalier.curate.self_instruct import seed_path
 from espalier.curate.sources import located
 from espalier.curate.statistics import write_statistics
 from espalier.curate.training import train
+from espalier.errors import EspalierError
 from espalier.files import atomic_write_json
 from espalier.progress import say
 from espalier.records import Example
@@ -104,7 +105,10 @@ def run(context: StageContext) -> Mapping[str, Any]:
 
 def plan(context: StageContext) -> list[str]:
     """What the stage will generate, for `espalier recipe explain`."""
-    return estimate_lines(Curation(context))
+    try:
+        return estimate_lines(Curation(context))
+    except EspalierError as error:
+        return [f"no estimate: {error.what}"]
 
 
 def hold_out(curation: Curation, work: Work) -> None:

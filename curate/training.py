@@ -9,6 +9,7 @@ from pathlib import Path
 
 from espalier.curate.config import ProceduralSource
 from espalier.curate.config_dedup import DedupConfig
+from espalier.curate.constitution_files import ROWS as CONSTITUTION
 from espalier.curate.curation import CLUSTERS, CONTAMINATION, Curation
 from espalier.curate.dedup import exact_dedup, exact_dedup_by_policy
 from espalier.curate.filters import answer_rules, prompt_rules, rule_step
@@ -86,6 +87,9 @@ def _other_forms(curation: Curation) -> None:
 
 
 def _sources(curation: Curation, tally: Tally, made: Sequence[str]) -> Iterator[Example]:
+    # Of one prompt the revised answer is kept, not the first one.
+    if CONSTITUTION in made:
+        yield from tally.all(read_rows_of(curation.folder / CONSTITUTION))
     shares = curation.held_out_shares()
     for place, source in enumerate(curation.sources("sft")):
         if isinstance(source, ProceduralSource):
@@ -94,7 +98,8 @@ def _sources(curation: Curation, tally: Tally, made: Sequence[str]) -> Iterator[
         else:
             yield from source.examples(tally, str(curation.seed))
     for name in made:
-        yield from tally.all(read_rows_of(curation.folder / name))
+        if name != CONSTITUTION:
+            yield from tally.all(read_rows_of(curation.folder / name))
 
 
 def stops(curation: Curation) -> list[Stop]:

@@ -222,7 +222,7 @@ def test_curation_of_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert str(out / "train.jsonl") in said
     assert {path.name for path in out.iterdir() if not path.name.startswith(".")} == {
         "train.jsonl", "train.parquet", "train.alpaca.jsonl", "rejects.jsonl", "funnel.json",
-        "card.md", "statistics.json", "clusters.jsonl", "manifest.json",
+        "card.md", "statistics.json", "clusters.jsonl", "manifest.json", "data.html",
     }  # fmt: skip
     assert [row["messages"][-1]["content"] for row in lines(out / "train.jsonl")] == [
         "Red", "红色", "早上好",
