@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from espalier.curate.pipeline import Ledger, Tally
 from espalier.curate.rankings import Ranking, rank_answers
 from espalier.curate.respond import batches, sample_answers
 from espalier.curate.verdicts import Doubts, Said, question
-from espalier.engines.base import Engine, Sampling
+from espalier.engines.base import Completion, Engine, Sampling
 from espalier.judging import Judge
 from espalier.records import Example, Messages
 from espalier.text import language
@@ -76,9 +77,9 @@ def judged_answers(
         ]
         chosen = _choose(judge, batch, answers, config)
         accepted = _accepted(judge, batch, chosen, config)
-        for row, entry, good in zip(batch, chosen, accepted, strict=True):
+        for row, samples, entry, good in zip(batch, drawn, chosen, accepted, strict=True):
             if entry is None:
-                tally.reject(row, "no_sample", "no sample was complete and could be judged")
+                tally.reject(row, "no_sample", _unusable(samples))
                 continue
             item, doubts = entry
             if comparisons is not None:
@@ -92,6 +93,15 @@ def judged_answers(
             else:
                 tally.kept += 1
                 yield item
+
+
+def _unusable(samples: Sequence[Completion]) -> str:
+    """Why there is nothing to choose from."""
+    reasons = Counter(sample.finish_reason for sample in samples)
+    if reasons["stop"]:
+        return f"the marks of {reasons['stop']} complete samples could not be read"
+    counts = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+    return f"no sample is complete ({counts}); the first ends in: {samples[0].text[-120:]}"
 
 
 def _choose(

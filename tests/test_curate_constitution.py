@@ -529,6 +529,29 @@ def test_the_stage_writes_rows_pairs_rankings_and_what_was_said(tmp_path: Path) 
         assert (again / "curate" / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
+def test_rankings_of_a_user_are_a_source_of_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "ranked.jsonl"
+    rows = [
+        {"prompt": f"Name colour {i}.", "answers": [{"text": t, "score": n} for n, t in
+                                                    enumerate(["Seven", "Blue?", "Red"])]}
+        for i in range(8)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    recipe = recipe_from({"name": "given", "curate": {
+        "sources": [{"path": str(path)}], "holdout": {"count": 0, "prompts": 0},
+        "preferences": {"eval_count": 6},
+    }})  # fmt: skip
+    run_stage("curate", recipe, tmp_path / "run")
+    training = lines_of(tmp_path / "run" / "curate" / "preferences.jsonl")
+    evaluation = lines_of(tmp_path / "run" / "curate" / "preferences_eval.jsonl")
+    assert (len(training), len(evaluation)) == (18, 6)  # whole groups of C(3, 2) pairs
+    assert {pair["margin"] for pair in training} == {1.0, 2.0}
+    groups = [{pair["meta"]["ranking"] for pair in side} for side in (training, evaluation)]
+    assert (len(groups[0]), len(groups[1])) == (6, 2)
+    assert not groups[0] & groups[1]
+
+
 def test_a_wrong_constitution_stops_the_stage_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("language: en\nprinciples: no\n", encoding="utf-8")
     recipe = recipe_from(RECIPE, [f"curate.constitution.principles=[{tmp_path}/mine.yaml]"])

@@ -89,6 +89,8 @@ def test_wrong_samples_lose_against_the_reference_and_the_right_sample(run: Path
         assert solution is not None
         assert pair["chosen"] == solution.answer
         assert pair["meta"]["kind"] == "policy"
+        assert pair["meta"]["judge"]["orders"] == ["chosen", "chosen"]
+        assert all(pair["meta"]["judge"]["reasons"])
         assert pair["meta"]["language"] in ("en", "zh")
         assert pair["meta"]["category"]
     sides = [{pair["prompt"][0]["content"] for pair in side} for side in (training, evaluation)]
