@@ -74,7 +74,7 @@ def _unfit(row: Example, config: EvolveConfig) -> Verdict | None:
         return "not_single_turn", f"{len(asked)} user turns"
     words = length(asked[0].content)
     if words > config.max_words:
-        return "long_instruction", f"{words} words"
+        return "long_start", f"{words} words"
     return None if asked[0].content.strip() else ("empty_prompt", "no text")
 
 

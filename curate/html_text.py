@@ -6,7 +6,7 @@ import re
 from html.parser import HTMLParser
 
 FENCED = re.compile(
-    r"(^(?P<fence>`{3,}|~{3,})[^\n]*\n.*?^(?P=fence)[`~]*[ \t]*$)", re.DOTALL | re.M
+    r"(^(?P<fence>`{3,}+|~{3,}+)[^\n]*\n.*?^(?P=fence)[`~]*[ \t]*$)", re.DOTALL | re.M
 )
 _BLOCK = "p|div|ol|ul|pre|table|h[1-6]|blockquote|section|article"
 _PAGE = re.compile(
@@ -22,6 +22,7 @@ _TEXT_TAGS = (
 _OF_TEXT = frozenset(_TEXT_TAGS.split())
 # A page that somebody writes has these; the text of a chat page has not.
 _OF_CODE = re.compile(r"\s(?:id|on[a-z]+|name|data-toggle)\s*=", re.IGNORECASE)
+_DECLARATION = re.compile(r"<(?=[!?])")
 _DROPPED = frozenset(("script", "style", "button", "svg", "head", "title"))
 _PARAGRAPHS = frozenset(("p", "div", "section", "article", "blockquote", "table", "ul", "ol"))
 _MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*", "code": "`"}
@@ -58,9 +59,19 @@ def markdown(text: str) -> str:
 
 def _converted(html: str) -> str:
     reader = _Reader()
-    reader.feed(html)
+    # Declarations have no text, and the parser stumbles over broken ones.
+    reader.feed(_DECLARATION.sub("&lt;", _without_comments(html)))
     reader.close()
     return reader.text()
+
+
+def _without_comments(html: str) -> str:
+    head, *rest = html.split("<!--")
+    kept = [head]
+    for piece in rest:
+        _, closed, after = piece.partition("-->")
+        kept.append(after if closed else "&lt;!--" + piece)
+    return "".join(kept)
 
 
 class _Reader(HTMLParser):

@@ -207,6 +207,19 @@ def test_fences_stay_in_a_page_and_always_and_never_are_choices() -> None:
     assert one("u:q", "a:x <b>y</b> &lt;", html="always") == ["u:q", "a:x **y** <"]
 
 
+def test_broken_html_is_no_error_and_no_long_wait() -> None:
+    assert markdown("<p>a<![b</p><!-- c --><?d") == "a<![b\n\n<?d"
+    rng = Random(3)
+    pieces = ["<p>", "<![", "<!", "<!--", "-->", "<", "&", "&#x", "<pre>", "</pre>", "<a href=",
+              "```", "\n", "]]>", "<?", "</ul>", "<li>", "<td", "x", "'", "</button>"]  # fmt: skip
+    for _ in range(3000):
+        markdown("".join(rng.choices(pieces, k=rng.randrange(1, 15))))
+    for text in ("`" * 100_000, "<!--" * 50_000, "```\n" * 30_000, "<p>" * 50_000):
+        markdown(text)
+        is_page(text)
+        without_remnants(text)
+
+
 # --- splitting -------------------------------------------------------------------------------
 
 

@@ -441,7 +441,7 @@ def test_rows_that_cannot_be_evolved_are_rejects() -> None:
 
     dialogue = Example.make([Message("user", "a"), Message("assistant", "b"), Message("user", "c")])
     made = run(rows=[dialogue, Example.single("word " * 700), *start(2)])
-    assert [r["rule"] for r in made.rejects] == ["not_single_turn", "long_instruction"]
+    assert [r["rule"] for r in made.rejects] == ["not_single_turn", "long_start"]
     assert len(made.rows) == 2
 
 
