@@ -25,6 +25,9 @@ from espalier.curate.pipeline import Barrier, Rows, Tally
 from espalier.records import Example
 
 NEAR_RULE = "near_duplicate"
+# Rows that share a band key with more others are compared with leaders only: pairs, and so memory,
+# stay linear in the rows, and of 26,000 real rows that stay one or two are others than else.
+_CROWD = 64
 
 
 def near_dedup(
@@ -74,7 +77,11 @@ def _by_minhash(rows: Rows, config: DedupConfig, near: NearConfig, threads: int 
             yield compared_text(row, near.on)
 
     with NearSearch(
-        threshold=near.threshold, ngram=near.ngram, ngram_cjk=near.ngram_cjk, threads=threads
+        threshold=near.threshold,
+        ngram=near.ngram,
+        ngram_cjk=near.ngram_cjk,
+        threads=threads,
+        crowd=_CROWD,
     ) as search:
         search.add(texts())
         ranks = policy.ranks()
