@@ -72,7 +72,7 @@ def card_text(facts: CardFacts, statistics: Mapping[str, Any]) -> str:
         _section("Lengths", _lengths(statistics)),
         _section("Languages and tasks", _tasks(statistics)),
         _section("How instructions begin", _openings(statistics.get("openings") or {})),
-        _section("Near duplicates", _duplicates(statistics.get("duplicates") or {})),
+        _section("Duplicates", _duplicates(statistics.get("duplicates") or {})),
         _section("Text shared with evaluations", _contamination(statistics)),
         _section("Quality scores", _quality(statistics.get("quality") or {})),
         _section("Cost", _cost(statistics.get("spending") or [])),
@@ -230,7 +230,9 @@ def _lengths(statistics: Mapping[str, Any]) -> str:
     for name, file in (statistics.get("files") or {}).items():
         for what, spreads in (file.get("lengths") or {}).items():
             for tongue, spread in spreads.items():
-                if spread.get("count") and (tongue == "all" or what != "turns"):
+                # One language alone is all of them.
+                shown = tongue == "all" if what == "turns" else tongue != "all" or len(spreads) > 2
+                if spread.get("count") and shown:
                     numbers = [f"{spread['mean']:.1f}"]
                     numbers += [
                         f"{spread[key]:,}" for key in ("min", "p05", "median", "p95", "max")

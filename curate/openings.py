@@ -141,7 +141,12 @@ def _question(words: Sequence[str]) -> Opening | None:
         return Opening(words[0], None)
     if len(words) > 1 and words[1] in AUXILIARIES:
         return Opening(f"{words[0]} {words[1]}", _object(words[2:]))
-    return Opening(words[0], _object(words[1:]))
+    asks_for_subject = words[0] in ("what", "who") and len(words) > 1
+    if asks_for_subject and _singular(words[1]) in VERBS:  # "What describes …"
+        return Opening(words[0], None)
+    # The noun of a question stands in front of its verb: "which words describe …".
+    end = next((i for i, word in enumerate(words[2:], 2) if _singular(word) in VERBS), len(words))
+    return Opening(words[0], _object(words[1:end]))
 
 
 def _object(words: Sequence[str]) -> str | None:

@@ -19,6 +19,7 @@ from espalier.spread import Reservoir
 ROWS = 500
 REJECTS_A_RULE = 15
 PAIRS = 120
+EQUAL_PAIRS = 30
 SHARED_TEXTS = 40
 TURN_CHARACTERS = 2_000
 REJECT_CHARACTERS = 900
@@ -127,11 +128,15 @@ def _reject(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sample_pairs(path: Path, seed: str) -> list[dict[str, Any]]:
-    """A sample of removed rows beside their keepers, with the places of the text they share."""
-    sample: Reservoir[Mapping[str, Any]] = Reservoir(PAIRS, f"{seed}:pairs")
+    """A sample of removed rows beside their keepers, with the places of the text they share.
+
+    Of equal texts there is less to see: they only fill up what near ones leave.
+    """
+    near: Reservoir[Mapping[str, Any]] = Reservoir(PAIRS, f"{seed}:pairs")
+    equal: Reservoir[Mapping[str, Any]] = Reservoir(EQUAL_PAIRS, f"{seed}:equal pairs")
     for row in read_lines(path):
-        sample.add(row)
-    return [pair(row) for row in sample.items()]
+        (equal if row.get("method") == "exact" else near).add(row)
+    return [pair(row) for row in [*near.items(), *equal.items()][:PAIRS]]
 
 
 def pair(row: Mapping[str, Any]) -> dict[str, Any]:

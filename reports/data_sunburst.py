@@ -14,6 +14,7 @@ VERBS = 16
 NOUNS = 4
 COLOURS = 10
 _RINGS = (70.0, 150.0, 252.0)
+_THINNEST = 2.0
 # Arcs that are too narrow for a line of text, in degrees.
 _NARROW = (4.5, 2.6)
 _LETTERS = (11, 15)
@@ -26,7 +27,9 @@ def sunburst(verbs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     `path`, `ring` (0 or 1), `colour` (0 to 9), `title`, and `label` with its `turn` (an SVG
     transform) where text fits.
     """
-    chosen = list(verbs[:VERBS])
+    most = sum(int(verb["count"]) for verb in verbs[:VERBS])
+    # Thinner ones would be slivers that nobody can tell apart.
+    chosen = [verb for verb in verbs[:VERBS] if 360 * int(verb["count"]) >= _THINNEST * most]
     total = sum(int(verb["count"]) for verb in chosen)
     arcs: list[dict[str, Any]] = []
     start = 0.0

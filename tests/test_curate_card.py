@@ -78,7 +78,7 @@ def test_sections_state_the_numbers(card: str, statistics: dict[str, Any]) -> No
         assert f"| {name} | {count} |" in tasks
     assert "30 rows were made from others" in tasks
     assert "| write |" in section(card, "How instructions begin")
-    assert "A cluster of 5 (semantic):" in section(card, "Near duplicates")
+    assert "A cluster of 5 (semantic):" in section(card, "Duplicates")
     assert "exam.jsonl, row 4" in section(card, "Text shared with evaluations")
     assert "`relevance`: mean" in section(card, "Quality scores")
     cost = section(card, "Cost")

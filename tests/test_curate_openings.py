@@ -20,6 +20,8 @@ ENGLISH = [
     ("How do I clean a cast-iron pan?", "clean", "pan"),
     ("Can you explain inflation to a ten-year-old?", "explain", "inflation"),
     ("What is the capital of France?", "what is", "capital"),
+    ("What describes the mood best?", "what", None),
+    ("Which words describe a mood?", "which", "word"),
     ("Work out the total cost of the order.", "work", "cost"),
     ("Let's solve the equation 3x = 9.", "solve", "equation"),
     ("Explain how tides work.", "explain", None),
