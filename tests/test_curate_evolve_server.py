@@ -23,6 +23,7 @@ from espalier.engines.base import Engine, EngineSpec
 from espalier.errors import StageError
 from espalier.records import Example, content_id
 
+pytestmark = pytest.mark.slow
 SECRET = "sk-secret-9876543210"
 Outcome = tuple[list[dict[str, Any]], str]
 Job = Callable[[Engine], Outcome]
@@ -106,7 +107,6 @@ def run(job: Job, server: FakeServer, journal: Path) -> Outcome:
         return job(engine)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("job", [evolving, chatting])
 def test_trouble_changes_nothing_and_nothing_is_asked_again(job: Job, tmp_path: Path) -> None:
     with FakeServer(lambda number, body: reason(body), answer) as calm:
