@@ -24,17 +24,17 @@ def load_kernels(threads: int) -> None:
 
 def near(source: str, target: str, threads: int) -> dict[str, float]:
     """All near pairs of the texts; `start` is what loading the compiled kernels takes."""
-    from espalier.minhash import near_pairs
+    from espalier.minhash import NearSearch
 
     texts = json.loads(Path(source).read_text(encoding="utf-8"))
     start = time.perf_counter()
     load_kernels(threads)
     started = time.perf_counter() - start
     start = time.perf_counter()
-    pairs = near_pairs(texts, threshold=THRESHOLD, threads=threads)
+    with NearSearch(threshold=THRESHOLD, threads=threads) as search:
+        search.add(texts)
+        first, second, _ = search.pairs().expanded()
     seconds = time.perf_counter() - start
-    first = np.array([pair[0] for pair in pairs], dtype=np.int64)
-    second = np.array([pair[1] for pair in pairs], dtype=np.int64)
     np.save(target, first << 32 | second)
     return {"seconds": seconds, "start": started}
 

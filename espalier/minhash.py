@@ -56,22 +56,40 @@ class NearPairs:
     similarity: NDArray[np.float64]
 
     def __iter__(self) -> Iterator[tuple[int, int, float]]:
-        """All pairs (i, j, Jaccard), i < j, those of equal sets included; in no special order."""
-        groups: dict[int, list[int]] = {}
-        for row, same in enumerate(self.same_as.tolist()):
-            if row != same:
-                groups.setdefault(same, [same]).append(row)
-        for members in groups.values():
-            for place, one in enumerate(members):
-                for other in members[place + 1 :]:
-                    yield one, other, 1.0
-        found = zip(
-            self.first.tolist(), self.second.tolist(), self.similarity.tolist(), strict=True
-        )
-        for first, second, similarity in found:
-            for one in groups.get(first, (first,)):
-                for other in groups.get(second, (second,)):
-                    yield min(one, other), max(one, other), similarity
+        """All pairs (i, j, Jaccard), i < j, those of equal sets included, sorted."""
+        first, second, similarity = self.expanded()
+        return zip(first.tolist(), second.tolist(), similarity.tolist(), strict=True)
+
+    def expanded(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """The same as three arrays. Their length grows with the square of the equal rows."""
+        import numpy as np
+
+        order = np.argsort(self.same_as, kind="stable")
+        sizes = np.bincount(self.same_as, minlength=len(order))
+        starts = np.cumsum(sizes) - sizes
+        # Within a group of equal sets: each member with those behind it.
+        place = np.arange(len(order)) - starts[self.same_as[order]]
+        behind = sizes[self.same_as[order]] - 1 - place
+        left = np.repeat(np.arange(len(order)), behind)
+        equal = order[left], order[left + 1 + _within(behind)]
+        # Between two groups: each member of the one with each of the other.
+        counts = sizes[self.first] * sizes[self.second]
+        pair, within = np.repeat(np.arange(len(counts)), counts), _within(counts)
+        width = sizes[self.second][pair]
+        one = order[starts[self.first][pair] + within // width]
+        other = order[starts[self.second][pair] + within % width]
+        low = np.concatenate([equal[0], np.minimum(one, other)])
+        high = np.concatenate([equal[1], np.maximum(one, other)])
+        similarity = np.concatenate([np.ones(len(left)), self.similarity[pair]])
+        sorting = np.argsort(low << 32 | high)
+        return low[sorting], high[sorting], similarity[sorting]
+
+
+def _within(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0, 1, … up to each count, one after the other."""
+    import numpy as np
+
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def near_pairs(
@@ -93,7 +111,7 @@ def near_pairs(
     options: dict[str, Any] = {"bands": bands, "rows": rows, "seed": seed, "threads": threads}
     with NearSearch(threshold=threshold, ngram=ngram, ngram_cjk=ngram_cjk, **options) as search:
         search.add(texts)
-        return sorted(search.pairs())
+        return list(search.pairs())
 
 
 class NearSearch:
