@@ -3,7 +3,8 @@
 The journals of a run folder are the books: each line holds the tokens of one answer, so the
 totals of earlier processes are read back from them and a budget holds for the whole run, however
 often it was interrupted. Before a request is sent, the most that it can cost is reserved; a
-reservation that would pass the budget is refused.
+reservation that would pass the budget is refused. A request that failed without telling its usage
+counts nothing.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from espalier.engines import open_engine
 from espalier.engines.base import Completion, EngineSpec, Request, Sampling, Usage
 from espalier.engines.metered import MeteredEngine
 from espalier.errors import UsageError
-from espalier.journal import Journal
+from espalier.journal import Journal, JournaledEngine
 from espalier.records import Message
 from espalier.spending import (
     Budget,
@@ -253,6 +253,25 @@ def test_a_local_engine_is_counted_and_only_limited_when_asked() -> None:
     assert inner.portions == [2, 1, 1]
     assert texts == [*expected[:4], "budget reached"]
     assert meter.spent.tokens == 160
+    assert not meter.waiting
+
+
+def test_a_local_engine_that_answers_in_any_order_is_counted_as_well(tmp_path: Path) -> None:
+    class Unordered(Local):
+        def generate_unordered(self, requests: Any, sampling: Any, arrived: Any) -> Iterator[Any]:
+            for index in reversed(range(len(requests))):
+                completion = Completion(requests[index].prompt, usage=Usage(10, 30))
+                arrived(index, completion)
+                yield index, completion
+
+    meter = Meter()
+    account = meter.account("s", EngineSpec(engine="vllm-server"))
+    engine = JournaledEngine(MeteredEngine(Unordered(), account), Journal(tmp_path / "j.jsonl"))
+    asked = [Request.of(f"question {i}") for i in range(5)]
+    texts = [completion.text for completion in engine.generate(asked, Sampling())]
+    engine.close()
+    assert texts == [f"question {i}" for i in range(5)]
+    assert meter.summary()[0]["requests"] == 5
     assert not meter.waiting
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from espalier.engines.base import Completion, Engine, Request, Sampling
+from espalier.engines.base import Completion, Engine, Request, Sampling, in_order
 from espalier.spending import Account, most_tokens
+
+Arrived = Callable[[int, Completion], None]
 
 
 class MeteredEngine:
@@ -30,25 +32,46 @@ class MeteredEngine:
 
         Raises BudgetReached when not one more request fits.
         """
+        with contextlib.closing(self.generate_unordered(requests, sampling)) as answers:
+            yield from in_order(answers)
+
+    def generate_unordered(
+        self, requests: Sequence[Request], sampling: Sampling, arrived: Arrived | None = None
+    ) -> Generator[tuple[int, Completion], None, None]:
+        """Yield (index, completion) in the order of the engine; `arrived` is called first."""
         done = 0
         while done < len(requests):
             most = self._reserved(requests[done:], sampling)
             if not most:
                 raise self.account.meter.reached(len(requests) - done, len(requests))
-            portion = requests[done : done + len(most)]
-            settled = 0
+            waiting = dict(enumerate(most))
+
+            def told(index: int, completion: Completion) -> None:
+                self.account.settle(*waiting.pop(index), completion.usage)  # noqa: B023
+                if arrived is not None:
+                    arrived(done + index, completion)  # noqa: B023
+
             try:
-                answers = self.engine.generate(portion, sampling)
-                for completion in islice(answers, len(portion)):
-                    self.account.settle(*most[settled], completion.usage)
-                    settled += 1
-                    yield completion
+                for index, completion in self._ask(
+                    requests[done : done + len(most)], sampling, told
+                ):
+                    yield done + index, completion
             finally:
-                for reserved in most[settled:]:
+                for reserved in waiting.values():
                     self.account.release(*reserved)
-            if settled < len(portion):
+            if waiting:
                 return
-            done += len(portion)
+            done += len(most)
+
+    def _ask(
+        self, requests: Sequence[Request], sampling: Sampling, told: Arrived
+    ) -> Iterator[tuple[int, Completion]]:
+        if hasattr(self.engine, "generate_unordered"):
+            yield from self.engine.generate_unordered(requests, sampling, told)
+            return
+        for index, completion in enumerate(self.engine.generate(requests, sampling)):
+            told(index, completion)
+            yield index, completion
 
     def _reserved(self, requests: Sequence[Request], sampling: Sampling) -> list[tuple[int, int]]:
         """What is set aside for the first requests, as many as fit."""
