@@ -23,7 +23,7 @@ class ConstitutionConfig(Options):
         default_factory=list,
         description="Prompts of the built-in safety set as well: harmful, borderline.",
     )
-    limit: int | None = Field(None, ge=1, description="At most this many prompts.")
+    limit: int | None = Field(None, ge=1, description="At most this many prompts, the first.")
     revisions: int = Field(2, ge=1, description="Rounds of critique and revision.")
     rows: bool = Field(True, description="Give training rows: prompt and last revision.")
     pairs: bool = Field(

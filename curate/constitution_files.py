@@ -17,6 +17,7 @@ from espalier.curate.parts import MARKERS, Work, writers
 from espalier.curate.pipeline import Ledger, Tally
 from espalier.curate.principles import constitution_path, read_principles
 from espalier.curate.safety import safety_rows
+from espalier.errors import StageError
 from espalier.formats.read import read_pairs
 from espalier.progress import Progress
 from espalier.records import Example, PreferencePair
@@ -55,6 +56,14 @@ def write_constitution(
             if config.pairs and pair is not None:
                 write_pair(pair)
             progress.update(1, curation.meter.note())
+    if not ledger.tallies[0].seen:
+        names = dict.fromkeys(source.name for source in curation.sources("sft"))
+        raise StageError(
+            "There is no prompt to revise an answer to.",
+            where="curate.constitution",
+            expected="sources with prompts: " + (", ".join(names) or "none has `use: sft`"),
+            hint="change curate.constitution.sources, or set curate.constitution.safety",
+        )
     ledger.require_rows("prompts")
 
 

@@ -25,7 +25,7 @@ from espalier.curate.pipeline import Ledger
 from espalier.curate.principles import Principle, constitution_path, read_principles
 from espalier.engines.base import Completion, Engine, Request, Sampling
 from espalier.engines.offline import OfflineEngine
-from espalier.errors import InputError
+from espalier.errors import EspalierError, InputError
 from espalier.formats.read import read_pairs
 from espalier.journal import Journal, JournaledEngine
 from espalier.offline.source import draw_prompts
@@ -557,3 +557,10 @@ def test_a_wrong_constitution_stops_the_stage_with_its_place(tmp_path: Path) -> 
     recipe = recipe_from(RECIPE, [f"curate.constitution.principles=[{tmp_path}/mine.yaml]"])
     with pytest.raises(InputError, match=r"mine\.yaml, line 2, field 'principles'"):
         run_stage("curate", recipe, tmp_path / "run")
+
+
+def test_sources_without_a_prompt_are_named(tmp_path: Path) -> None:
+    overrides = ["curate.constitution.sources=[taks]", "curate.constitution.safety=[]"]
+    with pytest.raises(EspalierError) as caught:
+        run_stage("curate", recipe_from(RECIPE, overrides), tmp_path)
+    assert "tasks" in caught.value.render()
