@@ -13,11 +13,11 @@ SIZE = 520
 VERBS = 16
 NOUNS = 4
 COLOURS = 10
-_RINGS = (70.0, 150.0, 252.0)
+_RINGS = (60.0, 158.0, 252.0)
 _THINNEST = 2.0
 # Arcs that are too narrow for a line of text, in degrees.
 _NARROW = (4.5, 2.6)
-_LETTERS = (11, 15)
+_LETTERS = (12, 14)
 
 
 def sunburst(verbs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
