@@ -115,6 +115,15 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[dict[str, Any], str]]]] = {
             ({"meta": [1]}, "'meta' is not an object"),
         ],
     ),
+    "ranking": (
+        {"prompt": "q", "answers": ["a", "b"], "ranks": [1, 2]},
+        [
+            ({"ranks": [1, 1]}, "No answer stands above another"),
+            ({"ranks": [1]}, "ranks"),
+            ({"prompt": " "}, "The field 'prompt' is empty"),
+            ({"answers": ["a", 5]}, "answers"),
+        ],
+    ),
     "preference": (
         {"prompt": "q", "chosen": "a", "rejected": "b"},
         [
@@ -158,7 +167,7 @@ def rows_of(name: str, number: int) -> tuple[list[dict[str, Any]], str]:
 
 
 def test_there_are_far_more_than_fifty_of_every_format() -> None:
-    assert set(CASES) == set(FORMATS)
+    assert set(CASES) == set(FORMATS), "a new format wants its broken rows here"
     contents = {json.dumps(rows_of(name, number)[0]) for name, number, _ in BAD}
     assert len(contents) == len(BAD)
     assert len(BAD) + len(ROWS) + len(WHOLE_FILES) >= 100
