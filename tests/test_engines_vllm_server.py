@@ -160,7 +160,8 @@ def attempt(job: Job, spec: EngineSpec, journal: Path) -> tuple[Any, list[dict[s
         try:
             return job(engine)
         except StageError as error:
-            assert "0 rows" in str(error) or "no " in str(error).lower()
+            assert "kept 0 of" in str(error)
+            assert error.hint
             return str(error), []
 
 
@@ -173,7 +174,7 @@ def test_generators_lose_nothing_and_ask_nothing_twice(
     first = attempt(job, client, journal)
     asked = answered(server) - before
     kept = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-    assert asked > 3
+    assert asked > 1
     assert len(kept) == asked
     assert all(record["messages"] and isinstance(record["text"], str) for record in kept)
     assert str(server.key) not in journal.read_text(encoding="utf-8")
@@ -220,7 +221,7 @@ def test_a_run_that_keeps_nothing_says_so(
         assert (folder / "train.jsonl").read_text(encoding="utf-8").strip()
     else:
         assert code == 1
-        assert "0 rows" in said.err
+        assert "kept 0 of" in said.err
         assert "what to do" in said.err
     assert main(words) == code
     assert answered(server) == asked
