@@ -108,6 +108,10 @@ class SelectionConfig(Options):
     balance: list[Cell] = Field(
         ["language", "group"], description="What is kept in balance; empty: nothing."
     )
+    always: list[str] = Field(
+        default_factory=list,
+        description="Sources whose rows are selected in any case (they count for the target).",
+    )
     shares: dict[str, float] = Field(
         default_factory=dict,
         description="Weights of single values, e.g. {zh: 2, reasoning: 1.5} (default: 1 each).",

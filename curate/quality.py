@@ -15,6 +15,7 @@ from typing import Any
 
 from espalier.curate.best import rubric_score
 from espalier.curate.config_select import IfdQuality, JudgeQuality, RewardQuality
+from espalier.curate.filters import DECLINES
 from espalier.curate.pipeline import Step, Tally
 from espalier.curate.respond import batches
 from espalier.curate.verdicts import question
@@ -55,9 +56,12 @@ def judge_step(config: JudgeQuality, engine: Engine) -> Step:
                         tally.change("unread_judge")
                         yield row
                     continue
-                problem = _short_of(rubric, config)
+                problem = _short_of(row, rubric, config)
                 if problem is not None:
                     tally.reject(row, *problem)
+                    continue
+                if row.meta.get(DECLINES):
+                    yield with_quality(row, safe=rubric.safe)
                     continue
                 marks = {name: getattr(rubric, name) for name in MARKS}
                 yield with_quality(row, **marks, safe=rubric.safe, judge=rubric_score(rubric))
@@ -65,11 +69,13 @@ def judge_step(config: JudgeQuality, engine: Engine) -> Step:
     return step
 
 
-def _short_of(rubric: Rubric, config: JudgeQuality) -> tuple[str, str] | None:
+def _short_of(row: Example, rubric: Rubric, config: JudgeQuality) -> tuple[str, str] | None:
     said = f": {rubric.reason}" if rubric.reason else ""
     if config.safe and not rubric.safe:
         return "unsafe", f"the judge calls the answer unsafe{said}"
-    if config.min_mean is not None and rubric.mean < config.min_mean:
+    # Marks for how well a question is answered say nothing of an answer that is to decline it.
+    declines = bool(row.meta.get(DECLINES))
+    if not declines and config.min_mean is not None and rubric.mean < config.min_mean:
         marks = ", ".join(f"{name} {getattr(rubric, name)}" for name in MARKS)
         return "low_marks", f"{marks}{said}"
     return None

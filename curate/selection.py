@@ -27,6 +27,7 @@ class _Candidate:
     id: str
     cell: tuple[str, ...]
     scores: tuple[float | None, ...]
+    always: bool = False
 
 
 class _Apart(Protocol):
@@ -52,7 +53,8 @@ def select_rows(config: SelectionConfig) -> Barrier:
         texts = _Texts(config)
         for place, row in enumerate(rows()):
             scores = tuple(number_of(row, name) for name in config.score)
-            candidates.append(_Candidate(place, row.id, cell_of(row, config), scores))
+            always = row.meta.get("source") in config.always
+            candidates.append(_Candidate(place, row.id, cell_of(row, config), scores, always))
             texts.add(user_text(row.messages))
         _check_scores(candidates, config)
         chosen, near = choose(candidates, config, texts.apart())
@@ -117,13 +119,18 @@ def choose(
     with too few rows leaves its share to the others.
     """
     queues: dict[tuple[str, ...], list[_Candidate]] = defaultdict(list)
-    for item in ranked(candidates, len(config.score)):
-        queues[item.cell].append(item)
-    weights = {cell: _weight(cell, config) for cell in queues}
-    taken = dict.fromkeys(queues, 0)
-    following = dict.fromkeys(queues, 0)
     chosen: set[int] = set()
     near: dict[int, tuple[str, float]] = {}
+    taken: dict[tuple[str, ...], int] = defaultdict(int)
+    for item in ranked(candidates, len(config.score)):
+        if item.always:
+            apart.add(item.place, item.id)
+            chosen.add(item.place)
+            taken[item.cell] += 1
+        else:
+            queues[item.cell].append(item)
+    weights = {cell: _weight(cell, config) for cell in queues}
+    following = dict.fromkeys(queues, 0)
     while queues and len(chosen) < config.target:
         cell = min(queues, key=lambda name: ((taken[name] + 1) / weights[name], name))
         item = queues[cell][following[cell]]

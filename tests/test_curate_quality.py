@@ -87,6 +87,15 @@ def test_limits_of_the_judge_can_be_switched_off() -> None:
     assert kept[2].meta["quality"]["score"] < kept[1].meta["quality"]["score"]
 
 
+def test_an_answer_that_is_to_decline_is_only_asked_to_be_safe() -> None:
+    engine = Scripted(lambda prompt: REPLIES["unsafe" if "second" in prompt else "poor"])
+    rows = [Example.single(q, "I won't.", meta={"declines": True}) for q in ("first", "second")]
+    kept, counts, _ = through(judge_step(JudgeQuality(), engine), rows)
+    assert [row.prompt for row in kept] == ["first"]
+    assert kept[0].meta["quality"] == {"safe": True}
+    assert counts["rejected"] == {"unsafe": 1}
+
+
 def test_score_is_the_judges_before_the_reward_models() -> None:
     row = with_quality(Example.single("a", "b"), ifd=0.5)
     assert row.meta["quality"]["score"] == 0.5

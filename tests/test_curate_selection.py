@@ -70,6 +70,12 @@ def test_shares_weigh_values() -> None:
     assert Counter(r.meta["language"] for r in kept) == {"zh": 20, "en": 10}
 
 
+def test_rows_of_some_sources_are_selected_in_any_case() -> None:
+    rows = [row(i, 5.0) for i in range(4)] + [row(9, None, source="safety")]
+    kept, _ = select(rows, target=3, always=["safety"])
+    assert kept == [rows[0], rows[1], rows[4]]
+
+
 def test_rows_without_a_score_come_last() -> None:
     rows = [row(0, None), row(1, 1.0), row(2, None), row(3, 2.0)]
     kept, _ = select(rows, target=3)
