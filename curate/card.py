@@ -36,7 +36,8 @@ def write_card(
 def card_facts(curation: Curation, parts: Parts) -> CardFacts:
     """What the card says beside the statistics: names, sources, licence, settings."""
     config = curation.config
-    synthetic = config.self_instruct is not None or any(
+    generators = _generator_lines(curation)
+    synthetic = bool(generators) or any(
         isinstance(source, ProceduralSource) or source.source.answer
         for source in curation.all_sources
     )
@@ -46,7 +47,7 @@ def card_facts(curation: Curation, parts: Parts) -> CardFacts:
         license=config.license or _common_licence(curation.all_sources) or "unknown",
         synthetic=synthetic,
         teacher_note=_teacher_note(curation) if synthetic else "",
-        sources=[_source_line(source) for source in curation.all_sources] + _seed_lines(curation),
+        sources=[_source_line(source) for source in curation.all_sources] + generators,
         settings=_settings(curation),
         notes=parts.notes,
     )
@@ -89,12 +90,26 @@ def _source_line(source: AnySource) -> str:
     )
 
 
-def _seed_lines(curation: Curation) -> list[str]:
-    config = curation.config.self_instruct
-    if config is None:
-        return []
-    seeds = ", ".join(f"`{Path(name).name}`" for name in config.seeds)
-    return [f"- `self-instruct` (sft): tasks written by the teacher after the seed tasks {seeds}"]
+def _generator_lines(curation: Curation) -> list[str]:
+    """What the teacher wrote beside answers: tasks, evolved instructions, dialogues, revisions."""
+    config = curation.config
+    lines = []
+    if config.self_instruct is not None:
+        seeds = ", ".join(f"`{Path(name).name}`" for name in config.self_instruct.seeds)
+        lines.append(
+            f"- `self-instruct`: tasks written by the teacher after the seed tasks {seeds}"
+        )
+    if config.evolve is not None:
+        lines.append("- `evolve`: instructions that the teacher made harder or wider, and answered")
+    if config.self_chat is not None:
+        lines.append("- `self-chat`: dialogues in which the teacher wrote both sides")
+    if config.constitution is not None:
+        names = ", ".join(f"`{Path(name).name}`" for name in config.constitution.principles)
+        lines.append(
+            f"- `constitution`: answers that the teacher criticised and revised by the principles "
+            f"{names}"
+        )
+    return lines
 
 
 def _settings(curation: Curation) -> list[str]:

@@ -88,7 +88,8 @@ def head(facts: CardFacts, statistics: Mapping[str, Any]) -> str:
     for file in files.values():
         languages.update(file.get("by_language") or {})
     rows = sum(int(file["rows"]) for file in files.values())
-    tags = ["instruction-tuning", *(["synthetic"] if facts.synthetic else [])]
+    synthetic = facts.synthetic or any(file.get("by_teacher") for file in files.values())
+    tags = ["instruction-tuning", *(["synthetic"] if synthetic else [])]
     if any(name.startswith("preferences") for name in files):
         tags.insert(1, "preference")
     value: dict[str, Any] = {

@@ -93,7 +93,9 @@ def test_it_says_which_rows_are_synthetic(card: str, statistics: dict[str, Any])
     honest = card_text(CardFacts("x", "Made.", "mit", synthetic=False), {})
     assert "synthetic" not in honest
     # Rows that name a teacher are synthetic, whatever the options say.
-    assert "30 of 60 rows" in card_text(CardFacts("x", "Made.", "mit", False), statistics)
+    stated = card_text(CardFacts("x", "Made.", "mit", False), statistics)
+    assert "30 of 60 rows" in stated
+    assert "synthetic" in yaml.safe_load(stated.split("---\n")[1])["tags"]
 
 
 def test_nothing_but_a_name_is_enough() -> None:
