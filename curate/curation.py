@@ -17,6 +17,7 @@ from espalier.curate.config import (
     Source,
 )
 from espalier.curate.config_dedup import DedupConfig
+from espalier.curate.config_dialogues import DialogueConfig
 from espalier.curate.contamination import (
     EvaluationTexts,
     contamination_step,
@@ -184,10 +185,15 @@ class Curation:
         if config.repair is not None:
             steps.append(("repair", repair_step(config.repair)))
         if config.dialogues is not None:
-            steps.append(("dialogues", dialogue_step(config.dialogues)))
+            steps.append(("dialogues", dialogue_step(self._located(config.dialogues))))
         if config.pii is not None:
             steps.append(("personal data", pii_step(config.pii)))
         return steps
+
+    def _located(self, config: DialogueConfig) -> DialogueConfig:
+        if config.tokenizer is None:
+            return config
+        return config.model_copy(update={"tokenizer": str(self.model(config.tokenizer))})
 
     def start_rows(self, names: Sequence[str] | None, made: Sequence[str]) -> Iterator[Example]:
         """Training rows that a generator may start from, through the rules on prompts.

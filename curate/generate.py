@@ -4,6 +4,7 @@ are read."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 from espalier.curate.constitution_files import FILES as CONSTITUTION_FILES
@@ -82,10 +83,10 @@ def _evolve(curation: Curation, made: Sequence[str], work: Work) -> None:
     if config is None:
         return
     start = list(curation.start_rows(config.sources, made))
-    with (
-        curation.teacher("evolve") as teacher,
-        curation.judge("evolve") as judge,
-    ):
+    with ExitStack() as stack:
+        teacher = stack.enter_context(curation.teacher("evolve"))
+        asks_judge = config.eliminate.equal and config.equality_by == "judge"
+        judge = stack.enter_context(curation.judge("evolve")) if asks_judge else teacher
         ledger = work.ledger("evolve")
         answers = curation.config.answers
         rows = evolve(start, teacher, judge, config, curation.seed, ledger, answers)

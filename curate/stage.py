@@ -63,6 +63,10 @@ def inputs(context: StageContext) -> Mapping[str, Path]:
     if config.self_instruct is not None:
         for name in config.self_instruct.seeds:
             found[f"seeds: {name}"] = seed_path(name, context.path)
+    if config.dialogues is not None and config.dialogues.tokenizer is not None:
+        tokenizer = context.path(config.dialogues.tokenizer)
+        if tokenizer.exists():
+            found["tokenizer of dialogues"] = tokenizer
     return found | _named_files(config, context)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from espalier.judging import MARKS, WORDINGS
+from espalier.offline.evolving import right_answer
 from espalier.offline.families import solve
 from espalier.offline.hashing import Draws
 from espalier.offline.style import PREFIXES
@@ -63,16 +64,20 @@ def quality(question: str, answer: str) -> float:
     if not text:
         return _EMPTY
     solution = solve(question)
-    if solution is None:
+    known = right_answer(question) if solution is None else None
+    if solution is not None:
+        known = solution.family.language, solution.answer
+    if known is None:
         return _REFUSED if is_refusal(text) else _guess(question, text)
-    if text == solution.answer:
+    language, right = known
+    if text == right:
         return _RIGHT
-    bare = text.removeprefix(PREFIXES[solution.family.language]).strip()
-    if bare.strip(_END_MARKS) == solution.answer.strip(_END_MARKS):
+    bare = text.removeprefix(PREFIXES[language]).strip()
+    if bare.strip(_END_MARKS) == right.strip(_END_MARKS):
         return _PADDED
     if is_refusal(text):
         return _REFUSED
-    return _WRONG + min(_f1(tokens(text), tokens(solution.answer)), 0.99)
+    return _WRONG + min(_f1(tokens(text), tokens(right)), 0.99)
 
 
 def _guess(question: str, answer: str) -> float:
