@@ -79,7 +79,7 @@ class TestTheRecipe:
 
     def test_selection_keeps_to_its_target_and_the_judges_limit(self, run: Path) -> None:
         rows = lines(run / "curate" / "train.jsonl")
-        assert len(rows) == 640
+        assert len(rows) == 800
         marks = ("relevance", "accuracy", "completeness", "fluency")
         for row in rows:
             marked = row["meta"]["quality"]
