@@ -39,6 +39,7 @@ from espalier.curate.sources import (
     open_file,
     prompts_to_answer,
 )
+from espalier.curate.terms import term_flags, term_rules
 from espalier.engines import open_engine
 from espalier.engines.base import Engine, EngineSpec
 from espalier.errors import UsageError
@@ -190,6 +191,20 @@ class Curation:
             steps.append(("personal data", pii_step(config.pii)))
         return steps
 
+    def text_steps(self, write: Callable[[dict[str, Any]], None]) -> list[tuple[str, Step]]:
+        """What looks at each row alone and holds for preference pairs as well."""
+        config = self.config
+        steps: list[tuple[str, Step]] = []
+        if config.repair is not None:
+            steps.append(("repair", repair_step(config.repair)))
+        if config.pii is not None:
+            steps.append(("personal data", pii_step(config.pii)))
+        if config.filters.keywords is not None or config.filters.safety is not None:
+            resolve = self.context.path
+            steps.append(("word lists", rule_step(term_rules(config.filters, resolve))))
+            steps.append(("marked words", term_flags(config.filters, resolve)))
+        return [*steps, *self.decontamination(write)]
+
     def _located(self, config: DialogueConfig) -> DialogueConfig:
         if config.tokenizer is None:
             return config
@@ -244,7 +259,10 @@ class Curation:
     def meter(self) -> Meter:
         """What the run has spent, this stage's earlier processes included, and its budget."""
         shared = self.context.shared
-        meter = Meter.of_run(self.context.run, shared.budget, [shared.teacher, shared.judge])
+        specs = [shared.teacher, shared.judge]
+        if self.config.preferences.weak is not None:
+            specs.append(self.config.preferences.weak)
+        meter = Meter.of_run(self.context.run, shared.budget, specs)
         if not self.folder.is_relative_to(self.context.run):
             for path in journals_below(self.folder):
                 meter.read(path)

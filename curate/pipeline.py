@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from espalier.curate.hints import HINTS
 from espalier.errors import StageError
 from espalier.records import Example, PreferencePair, dump_line
 
@@ -179,62 +180,6 @@ def _count_out(rows: Iterable[Example], tally: Tally) -> Iterator[Example]:
         yield row
 
 
-# What to change so that a rule takes less; rules that are not here have no switch.
-_HINTS = {
-    "short_prompt": "change curate.filters.min_prompt_words",
-    "long_prompt": "change curate.filters.max_prompt_words",
-    "short_answer": "change curate.filters.min_answer_words",
-    "long_answer": "change curate.filters.max_answer_words",
-    "refusal": "set curate.filters.refusals to false",
-    "copy": "set curate.filters.copies to false",
-    "cut_off": "set curate.filters.cut_off to false",
-    "broken_text": "set curate.filters.broken_text to false",
-    "repetition": "change curate.filters.repetition",
-    "turn_order": "set curate.filters.turn_order to false",
-    "no_answer": "let the teacher answer (`answer: true` on the source), or use the rows as "
-    "prompts (`use: prompts`)",
-    "near_held_out": "change curate.holdout.near_threshold, or hold fewer rows out",
-    "held_out": "hold fewer rows out (curate.holdout)",
-    "same_prompt_held_out": "hold fewer rows out (curate.holdout)",
-    "truncated": "raise max_tokens (curate.answers, or curate.self_instruct)",
-    "no_sample": "raise curate.preferences.max_tokens, or look at the teacher's answers",
-    "low_rating": "lower curate.preferences.min_rating",
-    "not_novel": "raise curate.self_instruct.novelty",
-    "blacklisted": "change curate.self_instruct.blacklist",
-    "duplicate_prompt": "set curate.dedup.key to prompt+answer",
-    "duplicate_answer": "set curate.dedup.key to prompt",
-    "near_duplicate": "raise curate.dedup.near.threshold",
-    "same_meaning": "raise curate.dedup.semantic.threshold",
-    "wrong_language": "change curate.filters.languages",
-    "low_marks": "lower curate.quality.judge.min_mean",
-    "unsafe": "set curate.quality.judge.safe to false",
-    "unread_judge": "set curate.quality.judge.unread to keep, or choose another judge",
-    "high_ifd": "raise curate.quality.ifd.max",
-    "low_ifd": "lower curate.quality.ifd.min",
-    "low_reward": "lower curate.quality.reward.min",
-    "too_similar": "raise curate.selection.max_similarity",
-    "not_selected": "raise curate.selection.target",
-    "short_instruction": "change curate.self_instruct.min_words",
-    "long_instruction": "change curate.self_instruct.max_words",
-    "blacklisted_opening": "change curate.self_instruct.blacklist_openings",
-    "odd_opening": "set curate.self_instruct.punctuation_opening to true",
-    "not_ascii": "set curate.self_instruct.ascii_only to false",
-    "too_many_instances": "raise curate.self_instruct.max_instances",
-    "equal": "set curate.evolve.eliminate.equal to false",
-    "sorry": "set curate.evolve.eliminate.sorry to false, or lower sorry_below",
-    "stop_words_only": "set curate.evolve.eliminate.stop_words to false",
-    "leak": "set curate.evolve.eliminate.leak to false, or change leak_phrases",
-    "long_rewrite": "raise curate.evolve.max_words",
-    "long_start": "raise curate.evolve.max_words",
-    "not_single_turn": "start from rows with one question",
-    "short_dialogue": "lower curate.self_chat.min_turns",
-    "not_alternating": "set curate.dialogues.not_alternating to merge",
-    "long_exchange": "raise curate.dialogues.max_tokens",
-    "unreadable": "name the format of the file (format: …)",
-    "engine_error": "look at the engine's messages; answers that arrived are kept",
-}
-
-
 def _nothing_left(tally: Tally, what: str) -> StageError:
     counts = ", ".join(f"{rule} {count:,}" for rule, count in tally.rejected.most_common())
     rule = tally.rejected.most_common(1)[0][0] if tally.rejected else None
@@ -246,5 +191,5 @@ def _nothing_left(tally: Tally, what: str) -> StageError:
         f"The step '{tally.name}' kept 0 of {tally.seen:,} {what}: {counts or 'no rule'}.{shown}",
         where=f"curate, stream '{tally.stream}', step '{tally.name}'",
         expected="at least one row that passes",
-        hint=f"{_HINTS[rule]}; or look at the data" if rule in _HINTS else "look at the data",
+        hint=f"{HINTS[rule]}; or look at the data" if rule in HINTS else "look at the data",
     )

@@ -7,10 +7,11 @@ from functools import partial
 from itertools import chain
 
 from espalier.curate.constitution_files import revised_pairs
-from espalier.curate.curation import RANKINGS, Curation
+from espalier.curate.curation import CONTAMINATION, RANKINGS, Curation
 from espalier.curate.dedup import prompt_key
 from espalier.curate.filters import answer_rules, prompt_rules
 from espalier.curate.judged import Judged, judged_answers
+from espalier.curate.pair_steps import on_pairs
 from espalier.curate.parts import Work, writers
 from espalier.curate.pipeline import Ledger, Tally
 from espalier.curate.preferences import (
@@ -45,7 +46,9 @@ def write_preferences(curation: Curation, work: Work, revised: bool = False) -> 
     made = _made_pairs(curation, work) if len(files) < len(sources) else ([], [])
     training, evaluation = given[0] + made[0], given[1] + made[1]
     if revised:
-        training, evaluation = _with_revised(curation, training, evaluation)
+        ledger = work.ledger("pairs of revisions")
+        pairs = list(_cleaned(curation, revised_pairs(curation.folder), work, ledger))
+        training, evaluation = _with_revised(curation, pairs, training, evaluation)
     if not training:
         raise StageError(
             "No preference pair is left for training.",
@@ -65,10 +68,12 @@ def write_preferences(curation: Curation, work: Work, revised: bool = False) -> 
 
 
 def _with_revised(
-    curation: Curation, training: list[PreferencePair], evaluation: list[PreferencePair]
+    curation: Curation,
+    revised: list[PreferencePair],
+    training: list[PreferencePair],
+    evaluation: list[PreferencePair],
 ) -> Sides:
     """Both sides with the pairs of revised answers; a prompt of the evaluation stays there."""
-    revised = list(revised_pairs(curation.folder))
     if not training and not evaluation:
         count = curation.config.preferences.eval_count
         return split_by_prompt(revised, count, f"{curation.seed}:pairs")
@@ -82,17 +87,25 @@ def _given_pairs(curation: Curation, files: list[OpenFile], work: Work) -> Sides
     ledger = work.ledger("given pairs")
     read = ledger.tally("read")
     rules = prompt_rules(curation.config.filters)
-    pairs = check_pairs(
-        chain.from_iterable(source.pairs(read) for source in files),
-        rules,
-        ledger.tally("pair rules"),
-    )
+    given = chain.from_iterable(source.pairs(read) for source in files)
+    cleaned = _cleaned(curation, given, work, ledger)
+    pairs = check_pairs(cleaned, rules, ledger.tally("pair rules"))
     if len(curation.held_out):
         pairs = _away_from_held_out(curation, pairs, ledger.tally("held-out prompts"))
     config = curation.config.preferences
     training, evaluation = split_by_prompt(pairs, config.eval_count, f"{curation.seed}:pairs")
     ledger.require_rows("preference pairs")
     return training[: config.count], evaluation
+
+
+def _cleaned(
+    curation: Curation, pairs: Iterable[PreferencePair], work: Work, ledger: Ledger
+) -> Iterable[PreferencePair]:
+    """Pairs whose prompts and answers went through repair, personal data, word lists and the
+    evaluation files, as far as the recipe has them."""
+    for name, step in curation.text_steps(work.writer(CONTAMINATION)):
+        pairs = on_pairs(step)(pairs, ledger.tally(name))
+    return pairs
 
 
 def _away_from_held_out(
@@ -125,7 +138,8 @@ def _made_pairs(curation: Curation, work: Work) -> Sides:
         ]
     if not made[0]:
         ledger.require_rows("preference pairs")
-    return made[0], made[1]
+    training, evaluation = (list(_cleaned(curation, side, work, ledger)) for side in made)
+    return training, evaluation
 
 
 def _judged_prompts(curation: Curation, work: Work, ledger: Ledger, judge: Judge) -> list[Judged]:

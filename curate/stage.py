@@ -35,6 +35,7 @@ from espalier.curate.safety import safety_path
 from espalier.curate.self_instruct import seed_path
 from espalier.curate.sources import located
 from espalier.curate.statistics import write_statistics
+from espalier.curate.terms import SAFETY, term_files
 from espalier.curate.training import train
 from espalier.errors import EspalierError
 from espalier.files import atomic_write_json
@@ -75,14 +76,13 @@ def _named_files(config: CurateConfig, context: StageContext) -> dict[str, Path]
     against = list(config.holdout.against)
     if config.decontaminate is not None:
         against += config.decontaminate.against
-    words = [
-        name
-        for lists in (config.filters.keywords, config.filters.safety)
-        for name in (lists.files if lists is not None else ())
-    ]
+    words = term_files(config.filters)
     files = {f"against {n}: {Path(name).name}": name for n, name in enumerate(against)}
     files |= {f"words {n}: {Path(name).name}": name for n, name in enumerate(words)}
-    return {label: context.path(name) for label, name in files.items()}
+    found = {label: context.path(name) for label, name in files.items()}
+    if config.filters.safety is not None:
+        found["safety words"] = SAFETY
+    return found
 
 
 def run(context: StageContext) -> Mapping[str, Any]:

@@ -130,16 +130,25 @@ def _answering(curation: Curation, on_answers: Step) -> list[Stop]:
     found = [Stop("teacher's answers", partial(_answers, curation))]
     if curation.config.pii is not None:
         found.append(Stop.of("personal data in them", pii_step(curation.config.pii)))
-    return [*found, Stop.of("rules on them", on_answers)]
+    # A teacher may use any word, and may recite an evaluation answer.
+    return [
+        *found,
+        Stop.of("rules on them", on_answers),
+        *_terms(curation, " in them"),
+        *_decontamination(curation, " in them"),
+    ]
 
 
-def _terms(curation: Curation) -> list[Stop]:
+def _terms(curation: Curation, where: str = "") -> list[Stop]:
     filters = curation.config.filters
     if filters.keywords is None and filters.safety is None:
         return []
     rules = term_rules(filters, curation.context.path)
     flags = term_flags(filters, curation.context.path)
-    return [Stop.of("word lists", rule_step(rules)), Stop.of("marked words", flags)]
+    return [
+        Stop.of(f"word lists{where}", rule_step(rules)),
+        Stop.of(f"marked words{where}", flags),
+    ]
 
 
 def _duplicates(curation: Curation) -> list[Stop]:
@@ -169,12 +178,14 @@ def _barrier(
     return Stop(name, make_barrier=lambda work, stack: make(config, work.writer(CLUSTERS)))
 
 
-def _decontamination(curation: Curation) -> list[Stop]:
+def _decontamination(curation: Curation, where: str = "") -> list[Stop]:
     def make(work: Work, stack: ExitStack) -> Step:
         [(_, step)] = curation.decontamination(work.writer(CONTAMINATION))
         return step
 
-    return [] if curation.config.decontaminate is None else [Stop("evaluation files", make)]
+    if curation.config.decontaminate is None:
+        return []
+    return [Stop(f"evaluation files{where}", make)]
 
 
 def _answers(curation: Curation, work: Work, stack: ExitStack) -> Step:

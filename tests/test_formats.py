@@ -721,3 +721,32 @@ def test_bad_rows_of_plain_reading(tmp_path: Path) -> None:
     assert isinstance(third, BadRow)
     assert (second.line, second.raw, third.raw) == (2, "nope", "[1]")
     assert set(FORMATS) >= {"alpaca", "preference"}
+
+
+def test_a_parquet_file_in_batches_equals_one_in_a_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns that appear late, change type or hold objects only in some batches."""
+    from espalier.formats import parquet_out
+
+    rows: list[dict[str, Any]] = [
+        {"id": "a", "n": 1, "mixed": "x", "turns": [{"role": "user", "content": "一"}]},
+        {"id": "b", "n": 2.5, "mixed": {"k": 1}, "turns": []},
+        {"id": "c", "n": None, "mixed": 3, "late": True, "turns": None},
+        {"id": "d", "n": 4, "mixed": None, "late": None, "odd": [1, 2]},
+        {"id": "e", "mixed": "y", "late": False, "odd": "text"},
+    ]
+    whole = tmp_path / "whole.parquet"
+    assert parquet_out.write_table(whole, rows) == 5
+    monkeypatch.setattr(parquet_out, "BATCH", 2)
+    parts = tmp_path / "parts.parquet"
+    assert parquet_out.write_table(parts, rows) == 5
+    import pyarrow.parquet
+
+    first, second = pyarrow.parquet.read_table(whole), pyarrow.parquet.read_table(parts)
+    assert first.schema.equals(second.schema)
+    assert first.to_pylist() == second.to_pylist()
+    assert first.column("n").to_pylist() == [1.0, 2.5, None, 4.0, None]
+    assert first.column("mixed").to_pylist() == ['"x"', '{"k":1}', "3", None, '"y"']
+    assert not list(tmp_path.glob(".tmp-*"))
+    assert parquet_out.write_table(tmp_path / "none.parquet", []) == 0

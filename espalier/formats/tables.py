@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import csv
 import datetime
-import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +17,6 @@ from espalier.formats import jsontext
 from espalier.formats.base import RowFault, names
 from espalier.formats.rows import BadRow, Row, bad_row, check_text_start
 from espalier.formats.streams import open_bytes
-from espalier.records import dump_line
 
 if TYPE_CHECKING:
     import pyarrow
@@ -201,38 +199,3 @@ def plain(value: Any) -> Any:
         except UnicodeDecodeError:
             return base64.b64encode(value).decode()
     return str(value)
-
-
-def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write rows to a Parquet file (zstd); returns their number.
-
-    Objects become JSON text, as do the values of a column that mixes types: a table has one
-    type a column, and the entries of `meta` differ from row to row.
-    """
-    import pyarrow
-    import pyarrow.parquet
-
-    listed = [dict(row) for row in rows]
-    columns = dict.fromkeys(key for row in listed for key in row)
-    arrays = {name: _column([row.get(name) for row in listed]) for name in columns}
-    table = pyarrow.table(arrays)
-    pyarrow.parquet.write_table(table, path, compression="zstd", row_group_size=16_384)
-    return len(listed)
-
-
-def _column(values: list[Any]) -> pyarrow.Array:
-    import pyarrow
-
-    if not any(isinstance(value, Mapping) for value in values):
-        try:
-            return pyarrow.array(values)
-        except (pyarrow.ArrowException, OverflowError):
-            pass
-    texts = [None if value is None else _json(value) for value in values]
-    return pyarrow.array(texts, pyarrow.string())
-
-
-def _json(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return dump_line(value)
-    return json.dumps(value, ensure_ascii=False)

@@ -11,9 +11,9 @@ from typing import Any
 
 from espalier.errors import InputError
 from espalier.files import atomic_path
+from espalier.formats.parquet_out import write_table
 from espalier.formats.rows import SUFFIXES
 from espalier.formats.streams import COMPRESSIONS, write_bytes
-from espalier.formats.tables import write_table
 from espalier.records import dump_line
 
 Rows = Iterable[Mapping[str, Any]]
