@@ -121,6 +121,16 @@ def test_samples_differ_and_come_again_in_any_order(engine: object) -> None:
     assert ids(asked, Sampling(temperature=1, top_p=0.95, max_tokens=24, seed=3)) != first
 
 
+def test_many_long_prompts_with_seeds_at_once(engine: object) -> None:
+    # More tokens than vLLM reads in one step.
+    [long] = plain(490)
+    asked = [Request(token_ids=(5 + n, *long.token_ids), sample=n) for n in range(60)]
+    sampling = Sampling(temperature=1, max_tokens=8)
+    found = [c.token_ids for c in engine.generate(asked, sampling)]  # type: ignore[attr-defined]
+    assert len(found) == 60
+    assert [c.token_ids for c in engine.generate(asked[50:], sampling)] == found[50:]  # type: ignore[attr-defined]
+
+
 def test_log_probabilities_are_those_of_the_models_own_distribution(
     engine: object, other: TransformersEngine
 ) -> None:

@@ -12,6 +12,7 @@ Requests: {"call", "number", "prompt": [ids], "sampling": {…}}, {"abort": call
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -49,6 +50,11 @@ def watch_parent(parent: int) -> None:
     """End when the parent has. A signal at its death would come at the end of its thread."""
     while os.getppid() == parent:
         time.sleep(LOOK_SECONDS)
+    # Nobody is left who would read the log or remove it.
+    log = os.environ.get("ESPALIER_VLLM_TEMPORARY_LOG")
+    if log:
+        with contextlib.suppress(OSError):
+            os.unlink(log)
     end_group()
 
 
@@ -56,6 +62,7 @@ def watch_input() -> None:
     """End when standard input does."""
     while os.read(sys.stdin.fileno(), 4096):
         pass
+    time.sleep(2 * LOOK_SECONDS)  # a parent that has ended is seen first
     end_group()
 
 
@@ -90,6 +97,7 @@ def read_input(inbox: queue.SimpleQueue[dict[str, Any]]) -> None:
     """Always read, so that the parent never waits for this process to take a request."""
     for line in sys.stdin:
         inbox.put(json.loads(line))
+    time.sleep(2 * LOOK_SECONDS)  # a parent that has ended is seen first
     end_group()
 
 

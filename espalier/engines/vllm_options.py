@@ -94,6 +94,9 @@ class VLLMOptions(BaseModel):
         """vLLM's settings for a model folder or hub name, None where vLLM is to choose."""
         eager = self.enforce_eager if self.enforce_eager is not None else not has_gpu()
         cache = None if self.kv_cache_gib is None else int(self.kv_cache_gib * 2**30)
+        # On a CPU vLLM fails when a prompt is read in pieces and its request has a seed (it turns
+        # the generator back after each piece, and generators of a CPU can't be).
+        pieces = None if has_gpu() else False
         chosen = {
             "model": source,
             "dtype": stored_dtype(source) if self.dtype == "auto" else self.dtype,
@@ -103,10 +106,9 @@ class VLLMOptions(BaseModel):
             "kv_cache_memory_bytes": cache,
             "quantization": self.quantization,
             "enforce_eager": eager,
+            "enable_chunked_prefill": pieces,
             # A model's own idea of temperature and top_p must not replace what a recipe says.
             "generation_config": "vllm",
-            # vLLM replaces prompts it has seen; that is the same answer, rounding aside.
-            "enable_prefix_caching": True,
             **self.vllm,
         }
         return {name: value for name, value in chosen.items() if value is not None}

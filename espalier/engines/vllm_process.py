@@ -69,13 +69,14 @@ class VLLMProcess:
         self.log = log or _log_file()
         self._keep_log = log is not None or bool(os.environ.get(DEBUG))
         self._over = False
+        temporary = None if self._keep_log else str(self.log)
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(CHILD), str(os.getpid()), mode, *words],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=_environment(environment),
+                env=_environment({**environment, "ESPALIER_VLLM_TEMPORARY_LOG": temporary}),
                 pass_fds=pass_fds,
                 start_new_session=True,
             )

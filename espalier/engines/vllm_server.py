@@ -149,6 +149,7 @@ class _Server:
         )
         try:
             self.longest = self._wait_until_ready(source, options.load_seconds)
+            self._remove_template()  # the server has read it
             self._client = _client(spec, self.url, self.key, seed, self.form.ends)
         except BaseException:
             self.close()
@@ -234,8 +235,11 @@ class _Server:
                 self._client.close()
         finally:
             self.process.close()
-            if self._template is not None:
-                self._template.unlink(missing_ok=True)
+            self._remove_template()
+
+    def _remove_template(self) -> None:
+        if self._template is not None:
+            self._template.unlink(missing_ok=True)
 
 
 def _client(spec: EngineSpec, url: str, key: str, seed: int, ends: frozenset[int]) -> OpenAIEngine:
