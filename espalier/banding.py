@@ -19,6 +19,8 @@ F64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 _ONE, _ZERO = np.uint64(1), np.uint64(0)
+# Tables of shingles are mostly empty: a second look costs more than the memory.
+_SPARSE = 4
 _KEY_BITS = 32
 _BUCKET = 2048  # rows a bucket, about: its hash table stays in the first cache
 # The first rows of a crowded run that later ones are compared with.
@@ -26,8 +28,8 @@ LEADERS = 64
 
 
 @compiled
-def _partition(keys: U32) -> tuple[I32, I64]:
-    """Places of the keys by their upper bits: in order within a bucket, and bucket borders."""
+def _partition(keys: U32) -> tuple[I32, U32, I64]:
+    """Keys by their upper bits, in order within a bucket: their places, they, bucket borders."""
     bits = 0
     while (len(keys) >> bits) > _BUCKET and bits < 20:
         bits += 1
@@ -35,18 +37,20 @@ def _partition(keys: U32) -> tuple[I32, I64]:
     borders = np.zeros((1 << bits) + 1, dtype=np.int64)
     if bits == 0:
         borders[1] = len(keys)
-        return np.arange(len(keys)).astype(np.int32), borders
+        return np.arange(len(keys)).astype(np.int32), keys, borders
     for key in keys:
         borders[int(key >> shift) + 1] += 1
     for bucket in range(1 << bits):
         borders[bucket + 1] += borders[bucket]
     follow = borders.copy()
     order = np.empty(len(keys), dtype=np.int32)
+    moved = np.empty(len(keys), dtype=np.uint32)
     for place in range(len(keys)):
         bucket = int(keys[place] >> shift)
         order[follow[bucket]] = place
+        moved[follow[bucket]] = keys[place]
         follow[bucket] += 1
-    return order, borders
+    return order, moved, borders
 
 
 @compiled
@@ -58,18 +62,14 @@ def _slots(longest: int) -> int:
 
 
 @compiled
-def _chains(keys: U32, order: I32, heads: I32, before: I32) -> None:
-    """Link each place of one bucket to the latest earlier one with the same key, or −1.
-
-    `before[i]` belongs to `order[i]` and is an index into `order`.
-    """
-    slots = _slots(len(order))
+def _chains(keys: U32, heads: I32, before: I32) -> None:
+    """Link each key of one bucket to the place of the latest equal one before it, or −1."""
+    slots = _slots(len(keys))
     heads[:slots] = -1
     mask = np.uint32(slots - 1)
-    for index in range(len(order)):
-        key = keys[order[index]]
-        slot = key & mask
-        while heads[slot] >= 0 and keys[order[heads[slot]]] != key:
+    for index in range(len(keys)):
+        slot = keys[index] & mask
+        while heads[slot] >= 0 and keys[heads[slot]] != keys[index]:
             slot = (slot + np.uint32(1)) & mask
         before[index] = heads[slot]
         heads[slot] = index
@@ -81,7 +81,7 @@ def equal_sets(sets: U64, sizes: I32) -> I32:
     keys = np.empty(len(sets), dtype=np.uint32)
     for row in range(len(sets)):
         keys[row] = np.uint32(sets[row] >> np.uint64(_KEY_BITS))
-    order, borders = _partition(keys)
+    order, _, borders = _partition(keys)
     first = np.arange(len(sets)).astype(np.int32)
     widest = 0
     for bucket in range(len(borders) - 1):
@@ -131,7 +131,7 @@ def crowded_rows(keys: U32, rows: I32, band: int, limit: int) -> I32:
 @compiled
 def _fill(shingles: U64, table: U64) -> int:
     """Put a set into the hash table; returns its number of slots."""
-    slots = _slots(len(shingles))
+    slots = _slots(_SPARSE * len(shingles))
     table[:slots] = _ZERO
     mask = np.uint64(slots - 1)
     for shingle in shingles:
@@ -170,10 +170,13 @@ def _needed(one: int, other: int, over: int, under: int) -> int:
 
 @compiled
 def _met_before(keys: U32, crowded: Bools, one: int, other: int, band: int) -> bool:
-    """Whether an earlier band brings the two rows together; where to start depends on them, so
-    that every band has its share of the work."""
+    """Whether an earlier band brings the two rows together.
+
+    Which band is the first depends on the later row: so every band has its share of the work,
+    and most partners of a row are met in the same band, where its table is at hand.
+    """
     bands = keys.shape[1]
-    earlier = (one + other) % bands
+    earlier = other % bands
     while earlier != band:
         if keys[one, earlier] == keys[other, earlier] and not (
             len(crowded) and crowded[other, earlier]
@@ -216,18 +219,18 @@ def join_band(
             longest = max(longest, sizes[row])
             count += 1
     column = column[:count]
-    order, borders = _partition(column)
+    order, moved, borders = _partition(column)
     widest = 1
     for bucket in range(len(borders) - 1):
         widest = max(widest, borders[bucket + 1] - borders[bucket])
     heads = np.empty(_slots(widest), dtype=np.int32)
     before = np.empty(widest, dtype=np.int32)
-    table = np.empty(_slots(longest), dtype=np.uint64)
+    table = np.empty(_slots(_SPARSE * longest), dtype=np.uint64)
     found = np.empty((1024, 3), dtype=np.int32)
     pairs = 0
     for bucket in range(len(borders) - 1):
         members = order[borders[bucket] : borders[bucket + 1]]
-        _chains(column, members, heads, before)
+        _chains(moved[borders[bucket] : borders[bucket + 1]], heads, before)
         for index in range(len(members)):
             earlier = before[index]
             if earlier < 0:
@@ -281,7 +284,7 @@ def join_crowded(
     longest = 1
     for row in ordered:
         longest = max(longest, sizes[row])
-    table = np.empty(_slots(longest), dtype=np.uint64)
+    table = np.empty(_slots(_SPARSE * longest), dtype=np.uint64)
     found = np.empty((1024, 3), dtype=np.int32)
     pairs = 0
     start = 0

@@ -324,34 +324,46 @@ def _shingles(words: U64, count: int, ngram: int, grams: U64) -> int:
 
 
 @compiled
-def _distinct(grams: U64, count: int, table: I32, out: U64) -> int:
+def _distinct(grams: U64, count: int, table: U64, out: U64) -> int:
     """Copy the distinct values (0 becomes 1) in their order; returns how many there are."""
     slots = _slots(count)
-    table[:slots] = 0
+    table[:slots] = _ZERO
     mask = np.uint64(slots - 1)
     kept = 0
     for place in range(count):
-        value = grams[place]
-        if value == _ZERO:
-            value = _ONE
+        value = max(grams[place], _ONE)
         slot = value & mask
-        while table[slot] != 0 and out[table[slot] - 1] != value:
+        while table[slot] != _ZERO and table[slot] != value:
             slot = (slot + _ONE) & mask
-        if table[slot] == 0:
+        if table[slot] == _ZERO:
+            table[slot] = value
             out[kept] = value
             kept += 1
-            table[slot] = kept
     return kept
 
 
 @compiled
 def _band_keys(shingles: U64, rows: int, factors: U32, shifts: U32, minima: U32, keys: U32) -> None:
     minima[:] = np.uint32(0xFFFFFFFF)
-    for place in range(len(shingles)):
-        x = np.uint32(shingles[place] >> _HALF)
+    place = 0
+    # Four at a time: then the permutations are loaded once for four shingles.
+    while place + 4 <= len(shingles):
+        x1 = np.uint32(shingles[place] >> _HALF)
+        x2 = np.uint32(shingles[place + 1] >> _HALF)
+        x3 = np.uint32(shingles[place + 2] >> _HALF)
+        x4 = np.uint32(shingles[place + 3] >> _HALF)
         for number in range(len(minima)):
-            value = np.uint32(x * factors[number] + shifts[number])
-            minima[number] = min(minima[number], value)
+            factor, shift = factors[number], shifts[number]
+            one = min(np.uint32(x1 * factor + shift), np.uint32(x2 * factor + shift))
+            two = min(np.uint32(x3 * factor + shift), np.uint32(x4 * factor + shift))
+            minima[number] = min(minima[number], one, two)
+        place += 4
+    while place < len(shingles):
+        x1 = np.uint32(shingles[place] >> _HALF)
+        for number in range(len(minima)):
+            one = np.uint32(x1 * factors[number] + shifts[number])
+            minima[number] = min(minima[number], one)
+        place += 1
     for band in range(len(keys)):
         key = np.uint64(band)
         for number in range(band * rows, band * rows + rows):
@@ -370,9 +382,9 @@ def _set_hash(shingles: U64) -> np.uint64:
 
 @compiled
 def _slots(longest: int) -> int:
-    """Slots of a hash table for this many values: a power of two, at most half of it filled."""
+    """Slots of a hash table for this many values: a power of two, at most a quarter filled."""
     slots = 4
-    while slots < 2 * longest:
+    while slots < 4 * longest:
         slots *= 2
     return slots
 
@@ -397,7 +409,7 @@ def _hash(
         longest = max(longest, starts[text + 1] - starts[text] + 1)
     words = np.empty(longest, dtype=np.uint64)
     grams = np.empty(longest, dtype=np.uint64)
-    slots = np.empty(_slots(longest), dtype=np.int32)
+    slots = np.empty(_slots(longest), dtype=np.uint64)
     minima = np.empty(len(factors), dtype=np.uint32)
     flat = np.empty(len(data) + texts, dtype=np.uint64)
     sizes = np.zeros(texts, dtype=np.int32)
