@@ -106,6 +106,7 @@ def ask(url: str, count: int, concurrency: int | str, *, journal: bool = True) -
             "base_url": url,
             "api_key_env": KEY,
             "concurrency": concurrency,
+            "max_concurrency": AT_ONCE,
         }
     )
     requests = [Request.of(f"{number}: {PROMPT}") for number in range(count)]
@@ -181,13 +182,14 @@ def main() -> None:
         asyncio.run(serve(options.serve))
         return
     os.environ[KEY] = "none"
+    load = os.getloadavg()[0]
     with Server(1.0) as server:
-        fixed = [ask(server.url, 24 * AT_ONCE, AT_ONCE) for _ in range(3)]
+        fixed = [ask(server.url, 24 * AT_ONCE, AT_ONCE) for _ in range(2)]
         auto = ask(server.url, 24 * AT_ONCE, "auto")
     with Server(0.0) as server:
         ceiling = [ask(server.url, 6000, AT_ONCE, journal=kept) for kept in (True, False)]
         parts = profile(server.url, 3000)
-    report(fixed, auto, ceiling, parts)
+    report(fixed, auto, ceiling, parts, load)
 
 
 def report(
@@ -195,16 +197,18 @@ def report(
     auto: dict[str, Any],
     ceiling: list[dict[str, Any]],
     parts: list[tuple[str, float]],
+    load: float,
 ) -> None:
     rows = [("256 at once, answers after 1 s", run) for run in fixed]
-    rows += [("concurrency: auto, answers after 1 s", auto)]
+    rows += [("concurrency: auto up to 256, answers after 1 s", auto)]
     rows += [("256 at once, answers at once", ceiling[0])]
     rows += [("the same without the journal", ceiling[1])]
     head = header("The client's own cost")
     lines = [line.replace(". Medians of 5 interleaved runs.", ".") for line in head]
     lines += [
-        "`make bench-client` or `python benchmarks/bench_client.py`. Server in another process; "
-        "each request has a prompt of 2 KB, each answer 1.3 KB; the journal is fsynced.",
+        "`python benchmarks/bench_client.py`. Server in another process; "
+        "each request has a prompt of 2 KB, each answer 1.3 KB; the journal is fsynced. Load "
+        f"average of the machine before the start: {load:.1f} (other work takes its part).",
         "",
         "| run | requests | requests/s | of 256/s | steady requests/s | CPU ms a request |",
         "|---|---|---|---|---|---|",
@@ -225,7 +229,7 @@ def report(
         + ".",
     ]
     write("client.md", lines)
-    value = {"fixed": fixed, "auto": auto, "ceiling": ceiling, "profile": dict(parts)}
+    value = {"fixed": fixed, "auto": auto, "ceiling": ceiling, "profile": dict(parts), "load": load}
     (RESULTS / "client.json").write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
