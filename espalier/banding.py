@@ -23,6 +23,7 @@ _ONE, _ZERO = np.uint64(1), np.uint64(0)
 _SPARSE = 4
 _KEY_BITS = 32
 _BUCKET = 2048  # rows a bucket, about: its hash table stays in the first cache
+_MOST_BITS = 11  # of more buckets than that the ends would not stay in the cache
 # The first rows of a crowded run that later ones are compared with.
 LEADERS = 64
 
@@ -31,7 +32,7 @@ LEADERS = 64
 def _partition(keys: U32) -> tuple[I32, U32, I64]:
     """Keys by their upper bits, in order within a bucket: their places, they, bucket borders."""
     bits = 0
-    while (len(keys) >> bits) > _BUCKET and bits < 20:
+    while (len(keys) >> bits) > _BUCKET and bits < _MOST_BITS:
         bits += 1
     shift = np.uint32(_KEY_BITS - bits)
     borders = np.zeros((1 << bits) + 1, dtype=np.int64)
