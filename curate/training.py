@@ -120,7 +120,7 @@ def stops(curation: Curation) -> list[Stop]:
         found += [*_answering(curation, on_answers), *scores, *_duplicates(curation)]
     else:
         found += [*_duplicates(curation), *_answering(curation, on_answers), *scores]
-    return [*found, Stop.of("task groups", _grouped), *_selection(curation)]
+    return [*found, *_selection(curation)]
 
 
 def _answering(curation: Curation, on_answers: Step) -> list[Stop]:
@@ -219,7 +219,10 @@ def _selection(curation: Curation) -> list[Stop]:
     config = curation.config.selection
     if config is None:
         return []
-    return [Stop("selection", make_barrier=lambda work, stack: select_rows(config))]
+    return [
+        Stop.of("task groups", _grouped),
+        Stop("selection", make_barrier=lambda work, stack: select_rows(config)),
+    ]
 
 
 def on_answered(step: Step) -> Step:

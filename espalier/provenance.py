@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.metadata
+import opcode
 import os
 import platform
+import re
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
@@ -30,21 +32,30 @@ def module_file(name: str) -> Path | None:
     return None
 
 
-@cache
-def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes(), filename=str(path))
+# As they stand in formatted source; parsing every file would take as long as a small stage.
+_IMPORT = re.compile(
+    r"^[ \t]*(?:import (?P<plain>espalier[\w.]*)"
+    r"|from (?P<module>espalier[\w.]*) import (?P<names>\([^)]*\)|[^\n]*))",
+    re.MULTILINE,
+)
+_NOP = opcode.opmap["NOP"]
+_NAME = re.compile(r"(?:^|[(,])\s*(\w+)")
 
 
 def imported_modules(path: Path) -> set[str]:
-    """Names under `espalier` that a source file imports, at any depth of its code."""
+    """Names under `espalier` that a source file imports, at any depth of its code.
+
+    What is imported from a module is among them, whether it is a module or not.
+    """
     names: set[str] = set()
-    for node in ast.walk(_parse(path)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return {name for name in names if name.split(".")[0] == "espalier"}
+    for found in _IMPORT.finditer(path.read_text(encoding="utf-8")):
+        if found["plain"]:
+            names.add(found["plain"])
+        else:
+            names.add(found["module"])
+            bare = re.sub(r"#[^\n]*", "", found["names"])
+            names.update(f"{found['module']}.{name}" for name in _NAME.findall(bare))
+    return names
 
 
 def source_closure(module: str) -> dict[str, Path]:
@@ -61,22 +72,47 @@ def source_closure(module: str) -> dict[str, Path]:
     return found
 
 
-class _DropDocstrings(ast.NodeTransformer):
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        super().generic_visit(node)
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body:
-            first = body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                del body[0]
-        return node
-
-
 @cache
 def code_hash(path: Path) -> str:
     """Hash of what a source file does: comments, docstrings and layout do not count."""
-    tree = _DropDocstrings().visit(ast.parse(path.read_bytes()))
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+    # Level 2 leaves docstrings out, as it does `assert`, on which nothing may rest.
+    code = compile(path.read_bytes(), path.name, "exec", dont_inherit=True, optimize=2)
+    digest = hashlib.sha256()
+    _add_code(digest, code)
+    return digest.hexdigest()[:16]
+
+
+def _add_code(digest: Any, code: CodeType) -> None:
+    """Everything of a code object but its name, its file and its line numbers."""
+    parts = (
+        code.co_argcount,
+        code.co_posonlyargcount,
+        code.co_kwonlyargcount,
+        code.co_flags,
+        code.co_names,
+        code.co_varnames,
+        code.co_freevars,
+        code.co_cellvars,
+        getattr(code, "co_exceptiontable", b""),
+    )
+    digest.update(f"{parts!r}".encode())
+    words = zip(code.co_code[::2], code.co_code[1::2], strict=True)
+    # A docstring that is left out of a module leaves an instruction that does nothing.
+    digest.update(bytes(byte for word in words if word[0] != _NOP for byte in word))
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _add_code(digest, constant)
+        else:
+            digest.update(f"{_stable(constant)};".encode(errors="surrogatepass"))
+
+
+def _stable(constant: Any) -> str:
+    """A constant as text; the order of a set is that of its members' texts."""
+    if isinstance(constant, frozenset):
+        return f"{{{','.join(sorted(map(_stable, constant)))}}}"
+    if isinstance(constant, tuple):
+        return f"({','.join(map(_stable, constant))})"
+    return repr(constant)
 
 
 def source_hashes(module: str) -> dict[str, str]:

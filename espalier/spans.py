@@ -7,13 +7,13 @@ import re
 # Words as they stand between spaces; characters of scripts without spaces singly.
 _UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ua4cf\uf900-\ufaff\uff00-\uffef"
 _PIECE = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
-_MOST_PIECES = 2000
+_MOST_PIECES = 500
 
 
 def shared_span(one: str, other: str) -> str:
     """The longest run of words (characters, in CJK) that both texts hold, as `other` has it.
 
-    Only the first 2,000 words of each are looked at. Empty when they share no word.
+    Only the first 500 words of each are looked at. Empty when they share no word.
     """
     import numpy as np
 
