@@ -11,7 +11,7 @@ OPTIONS := $(if $(RUN),--run $(RUN)) $(foreach pair,$(SET),--set $(pair))
 STAGE = $(BIN)/espalier run $(RECIPE) $(OPTIONS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo all curate base sft pairs reward ppo evaluate report test test-all check bench clean
+.PHONY: help setup setup-vllm test-vllm demo all curate base sft pairs reward ppo evaluate report test test-all check bench bench-curate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,12 @@ $(STAMP):
 	@rm -f $(VENV)/.installed-* && touch $@
 
 setup: $(STAMP) ## create .venv with the tested versions
+
+setup-vllm: ## create .venv-vllm: vLLM for the CPU, or for a GPU where there is one
+	@$(PYTHON) espalier/engines/vllm_setup.py .venv-vllm
+
+test-vllm: setup-vllm ## the tests that need vLLM
+	@.venv-vllm/bin/python -m pytest -q -m vllm
 
 demo: setup ## the whole way on a tiny model, offline, ends in runs/demo/report.html
 	@$(BIN)/espalier run recipes/demo.yaml $(OPTIONS)
@@ -63,6 +69,9 @@ test-all: setup ## everything: slow, multi-process, kill tests
 
 check: setup ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench-curate: setup ## duplicates and novelty against their peers (half an hour, alone)
+	@$(BIN)/python benchmarks/bench_curate.py
 
 bench: setup ## the benchmarks; tables go to benchmarks/results/
 	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
