@@ -123,6 +123,9 @@ class VLLMOptions(BaseModel):
             # This variable would win over the setting.
             changes["VLLM_CPU_KVCACHE_SPACE"] = None if self.kv_cache_gib else space
             changes["TORCH_CPP_LOG_LEVEL"] = "ERROR"
+            if not os.environ.get("OMP_NUM_THREADS"):
+                # vLLM's own rule for its workers: one core is left to what feeds them.
+                changes["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) - 1))
         return changes
 
     def identity(self) -> str:
