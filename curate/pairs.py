@@ -33,6 +33,7 @@ from espalier.judging import Judge
 from espalier.progress import Progress, say
 from espalier.records import Example, PreferencePair
 from espalier.run import StageContext
+from espalier.spending import Meter
 
 PROMPTS = "prompts.jsonl"
 SAMPLES = "samples.jsonl"
@@ -79,6 +80,7 @@ def run(context: StageContext) -> Mapping[str, Any]:
     say(table(parts.funnel))
     for note in parts.notes:
         say(f"  note: {note}")
+    counts["spending"] = _meter(context).summary()
     return counts
 
 
@@ -241,4 +243,11 @@ def _engine(context: StageContext, role: str) -> Engine:
 
 def _open(context: StageContext, spec: EngineSpec, role: str) -> Engine:
     journal = context.folder / "journal" / f"{role}.jsonl"
-    return open_engine(spec, seed=context.shared.seed, journal=journal)
+    return open_engine(
+        spec, seed=context.shared.seed, journal=journal, meter=_meter(context), step="pairs"
+    )
+
+
+def _meter(context: StageContext) -> Meter:
+    shared = context.shared
+    return Meter.of_run(context.run, shared.budget, [shared.teacher, shared.judge])

@@ -29,6 +29,7 @@ from espalier.evaluate.subjects import Subject
 from espalier.files import atomic_write_json, atomic_write_text, read_json
 from espalier.progress import Progress
 from espalier.records import content_id, dump_line
+from espalier.spending import Meter
 
 STORE = ".store"
 # The code that turns weights and a prompt into an answer.
@@ -53,6 +54,7 @@ def answer_all(
     folder: Path,
     shots: Shots | None,
     seed: int,
+    meter: Meter | None = None,
 ) -> Answered:
     """The model's answers on the whole set, stored in `folder` (the stage's `answers/`)."""
     if subject.kind == "predictions":
@@ -61,6 +63,8 @@ def answer_all(
         _engine_spec(subject, options),
         seed=seed,
         journal=folder / STORE / f"{subject.name}.journal.jsonl" if subject.kind == "api" else None,
+        meter=meter if subject.kind == "api" else None,
+        step="evaluate",
     )
     with closing(engine):
         prompts = Prompts(subject, options, shots)

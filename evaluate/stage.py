@@ -20,6 +20,7 @@ from espalier.evaluate.subjects import Subject, check_sources, subject_of
 from espalier.evaluate.table import headline
 from espalier.progress import say
 from espalier.run import MANIFEST, StageContext, atomic_write_json, read_json
+from espalier.spending import Meter
 
 SUMMARY = "summary.json"
 SCORES = "scores.parquet"
@@ -67,7 +68,9 @@ def run(context: StageContext) -> dict[str, Any]:
     shots = None
     if any(model.few_shot for model in options.models):
         shots = read_shots(context.path(options.few_shot_from), evalset, seed)
-    answered = _answer(subjects, evalset, options, context.folder, shots, seed)
+    apis = [model.api for model in options.models if model.api is not None]
+    meter = Meter.of_run(context.run, context.shared.budget, apis)
+    answered = _answer(subjects, evalset, options, context.folder, shots, seed, meter)
     warnings: list[str] = []
     scored = _score(subjects, evalset, options, answered, context, shots, reward, warnings)
     results = Results(
@@ -90,6 +93,7 @@ def run(context: StageContext) -> dict[str, Any]:
         "models": len(subjects),
         "answers": sum(one.facts["answers"] for one in answered.values()),
         "metrics": len(scored),
+        "spending": meter.summary(),
     }
 
 
@@ -100,10 +104,11 @@ def _answer(
     folder: Path,
     shots: Shots | None,
     seed: int,
+    meter: Meter,
 ) -> dict[str, Answered]:
     return {
         subject.name: answer_all(
-            subject, evalset, options, folder=folder / ANSWERS, shots=shots, seed=seed
+            subject, evalset, options, folder=folder / ANSWERS, shots=shots, seed=seed, meter=meter
         )
         for subject in subjects
     }
