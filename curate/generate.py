@@ -54,10 +54,12 @@ def generate(curation: Curation, parts: Parts) -> list[str]:
     return made
 
 
-def _write(curation: Curation, name: str, label: str, rows: Iterable[Example]) -> None:
+def _write(
+    curation: Curation, name: str, label: str, rows: Iterable[Example], total: int | None
+) -> None:
     with (
         writers(curation.folder, [name]) as (write,),
-        Progress(f"curate: {label}") as progress,
+        Progress(f"curate: {label}", total) as progress,
     ):
         for row in rows:
             write(row)
@@ -73,7 +75,7 @@ def _self_instruct(curation: Curation, work: Work) -> None:
     with (
         curation.teacher("self-instruct") as teacher,
         writers(curation.folder, [SELF_INSTRUCT]) as (write,),
-        Progress("curate: self-instruct") as progress,
+        Progress("curate: self-instruct", config.target * len(config.seeds)) as progress,
     ):
         for name in config.seeds:
             tasks = read_seeds(seed_path(name, curation.context.path))
@@ -97,7 +99,8 @@ def _evolve(curation: Curation, made: Sequence[str], work: Work) -> None:
         ledger = work.ledger("evolve")
         answers = curation.config.answers
         rows = evolve(start, teacher, judge, config, curation.seed, ledger, answers)
-        _write(curation, EVOLVED, "evolve", rows)
+        most = min(len(start), config.limit or len(start)) * config.rounds
+        _write(curation, EVOLVED, "evolve", rows, config.target or most)
 
 
 def _self_chat(curation: Curation, made: Sequence[str], work: Work) -> None:
@@ -109,4 +112,4 @@ def _self_chat(curation: Curation, made: Sequence[str], work: Work) -> None:
         start = curation.start_rows(config.sources, made)
         ledger = work.ledger("self-chat")
         rows = self_chat(start, teacher, config, curation.seed, ledger)
-        _write(curation, DIALOGUES, "self-chat", rows)
+        _write(curation, DIALOGUES, "self-chat", rows, config.prompts)

@@ -179,6 +179,12 @@ def read_rows_of(path: Path) -> Iterator[Example]:
                 yield Example.from_json(json.loads(line), place(path, number))
 
 
+def count_lines(path: Path) -> int:
+    """Rows of a file that a part wrote."""
+    with path.open("rb") as handle:
+        return sum(1 for _ in handle)
+
+
 def _line_writer(handle: IO[str]) -> Callable[[Any], None]:
     def write(record: Any) -> None:
         handle.write(dump_line(record.to_json()) + "\n")

@@ -16,7 +16,7 @@ from espalier.curate.filters import answer_rules, prompt_rules, rule_step
 from espalier.curate.groups import group_of
 from espalier.curate.keeping import WriteLine
 from espalier.curate.near_dedup import near_dedup
-from espalier.curate.parts import Parts, Work, read_rows_of, writers
+from espalier.curate.parts import Parts, Work, count_lines, read_rows_of, writers
 from espalier.curate.pii import pii_step
 from espalier.curate.pipeline import Barrier, Step, Tally
 from espalier.curate.quality import ifd_step, judge_step, reward_step
@@ -53,10 +53,12 @@ def _travel(
 ) -> None:
     ledger = work.ledger("train")
     count = 0
+    before = curation.folder / segment_file(number - 1)
+    total = count_lines(before) if number > 1 else None
     with (
         ExitStack() as stack,
         writers(curation.folder, [TRAIN if last else segment_file(number)]) as (write,),
-        Progress("curate: training rows") as progress,
+        Progress("curate: training rows", total) as progress,
     ):
         if number > 1:
             rows = rows_of(curation.folder, number - 1)
