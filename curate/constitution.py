@@ -25,6 +25,7 @@ from espalier.curate.constitution_prompts import (
     principle_prompt,
     revision_prompt,
 )
+from espalier.curate.filters import DECLINES
 from espalier.curate.options import Language
 from espalier.curate.pipeline import Ledger, Tally
 from espalier.curate.principles import Principle, of_language
@@ -33,6 +34,7 @@ from espalier.curate.verdicts import Meeting, Said, question
 from espalier.engines.base import Completion, Engine, Request, Sampling
 from espalier.judging import read_comparison
 from espalier.records import Example, PreferencePair
+from espalier.refusals import is_refusal
 from espalier.text import language as language_of
 
 OPERATOR = "constitution"
@@ -72,6 +74,9 @@ class Revised:
         if not self.rounds or not self.answer.strip() or self.answer == self.initial:
             return None
         meta = {**self._meta(), "operator": OPERATOR, "teacher": self.teacher}
+        if is_refusal(self.answer) and not is_refusal(self.initial):
+            # The principles made it decline: that is the answer to learn.
+            meta[DECLINES] = True
         row = Example(self.row.id, self.row.prompt_messages, meta)
         return row.with_response(self.answer)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from functools import cached_property
@@ -216,7 +215,7 @@ class Curation:
         `names` are sources (None: all), `made` the files that earlier generators wrote. What is
         dropped here is dropped again, counted and stored, on the way of the training rows.
         """
-        ledger = Ledger("start", io.StringIO())
+        ledger = Ledger("start", None)
         return ledger.through(
             self._training_sources(names, made),
             [

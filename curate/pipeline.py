@@ -122,7 +122,8 @@ Barrier = Callable[[Rows, Tally], Iterator[Example]]
 class Ledger:
     """The tallies of one stream of rows; rejects are written to `handle` as they happen."""
 
-    def __init__(self, stream: str, handle: IO[str]) -> None:
+    def __init__(self, stream: str, handle: IO[str] | None) -> None:
+        """`handle` None: nothing is stored (the same rows come again elsewhere)."""
         self.stream = stream
         self.tallies: list[Tally] = []
         self._handle = handle
@@ -134,7 +135,8 @@ class Ledger:
         return tally
 
     def _write(self, reject: Reject) -> None:
-        self._handle.write(dump_line(reject.to_json()) + "\n")
+        if self._handle is not None:
+            self._handle.write(dump_line(reject.to_json()) + "\n")
 
     def through(
         self, rows: Iterable[Example], steps: Sequence[tuple[str, Step]]

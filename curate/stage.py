@@ -24,10 +24,10 @@ from espalier.curate.curation import (
 )
 from espalier.curate.decontaminate import draw_held_out
 from espalier.curate.estimate import buys, estimate_lines
-from espalier.curate.filters import answer_rules, prompt_rules
+from espalier.curate.filters import answer_rules, prompt_rules, rule_step
 from espalier.curate.generate import generate
 from espalier.curate.parts import REJECTS, Parts, Work, table, writers
-from espalier.curate.pipeline import Ledger, Tally
+from espalier.curate.pipeline import Ledger
 from espalier.curate.preference_files import write_preferences
 from espalier.curate.principles import constitution_path
 from espalier.curate.prompting import PROMPTS
@@ -143,10 +143,11 @@ def _draw_held_out(curation: Curation, source: AnySource, count: int) -> list[Ex
         return curation.draw_training(source)[:count]
     filters = curation.config.filters
     rules = [*prompt_rules(filters), *answer_rules(filters)]
-    # The same rows come again in the part `train`, which counts and stores the bad ones.
-    unseen = Tally("read", "held out", lambda reject: None)
-    rows = source.examples(unseen, str(curation.seed))
-    good = (row for row in rows if all(rule(row) is None for _, rule in rules))
+    # The same rows come again in the part `train`, which counts and stores the bad ones. They are
+    # cleaned there before they are compared with held-out rows, so these have to be cleaned too.
+    unseen = Ledger("held out", None)
+    rows = source.examples(unseen.tally("read"), str(curation.seed))
+    good = unseen.through(rows, [*curation.cleaning(), ("rules", rule_step(rules))])
     return draw_held_out(good, count, f"{curation.seed}:held-out")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from espalier.curate import quality, respond
+from espalier.curate import near_dedup, quality, respond, training
 from espalier.files import read_json
 from espalier.offline.source import draw_prompts
 from espalier.recipe import load_recipe, recipe_from
@@ -151,16 +151,50 @@ def test_the_result_does_not_depend_on_batches_or_threads(
     monkeypatch.setattr(respond, "BATCH", 7)
     monkeypatch.setattr(respond.batches, "__defaults__", (7,))
     monkeypatch.setattr(quality, "_BATCH", 3)
-    import numba
+    asked = []
 
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        run_stage("curate", recipe_from(SMALL), tmp_path / "b")
-    finally:
-        numba.set_num_threads(threads)
+    def three_threads(config: Any, write: Any) -> Any:
+        asked.append(3)
+        return near_dedup.near_dedup(config, write, threads=3)
+
+    monkeypatch.setattr(training, "near_dedup", three_threads)
+    run_stage("curate", recipe_from(SMALL), tmp_path / "b")
+    assert asked
     assert contents(tmp_path / "b" / "curate") == wanted
     assert sorted(lines_of(tmp_path / "b")) == rejects
+
+
+def test_held_out_rows_are_cleaned_like_training_rows(tmp_path: Path) -> None:
+    """A row whose text a step alters is the same row on both sides, and no address stays."""
+    path = tmp_path / "rows.jsonl"
+    with path.open("w", encoding="utf-8") as handle:
+        for number in range(12):
+            question = f"Write to user{number}@example.org about the {number} caf\u00c3\u00a9s."
+            row = {"instruction": question, "output": f"Dear user, number {number} is open."}
+            handle.write(json.dumps(row) + "\n")
+    recipe = recipe_from(
+        {
+            "name": "clean",
+            "curate": {
+                "sources": [{"path": str(path)}],
+                "repair": {},
+                "pii": {},
+                "dialogues": {"max_tokens": 500},
+                "holdout": {"count": 4, "near_threshold": 1.0},
+            },
+        }
+    )
+    run_stage("curate", recipe, tmp_path / "run")
+    folder = tmp_path / "run" / "curate"
+    held, trained = lines(folder / "eval.jsonl"), lines(folder / "train.jsonl")
+    assert len(held) == 4
+    for name in ("eval.jsonl", "train.jsonl", "rejects.jsonl"):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert "@example.org" not in text
+        assert "\u00c3" not in text
+    prompts = [{row["messages"][0]["content"] for row in side} for side in (held, trained)]
+    assert not prompts[0] & prompts[1]
+    assert len(held) + len(trained) == 12
 
 
 def test_the_best_scored_of_duplicates_stays(tmp_path: Path) -> None:
