@@ -25,7 +25,8 @@ FEATURES = {
     "datasets": "reading Hugging Face dataset folders and names",
     "train": "the tiny base model, SFT, reward models, PPO, and the transformers engine",
     "evaluate": "answers, perplexity, BLEU, ROUGE, rewards, any Hugging Face metric",
-    "vllm": "fast generation by vLLM",
+    "semantic": "duplicates and diversity in meaning, by a sentence-embedding model",
+    "vllm": "fast generation by vLLM (`make setup-vllm` makes an environment for it)",
     "rate": "the page for blind ratings",
     "dev": "the tests, ruff, mypy",
 }

@@ -6,6 +6,7 @@ Chinese as for English.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from rapidfuzz.distance import LCSseq
 
+from espalier.errors import StageError
 from espalier.text import ngrams
 
 if TYPE_CHECKING:
@@ -162,6 +164,11 @@ class NoveltyIndex:
     def _encode(self, tokens: Sequence[str]) -> _Entry:
         ids, mark_ids = self._ids, self._mark_ids
         codes = [ids.setdefault(token, len(ids)) for token in tokens]
+        if len(ids) > sys.maxunicode:
+            raise StageError(
+                f"The texts hold more than {sys.maxunicode:,} different words, too many for ROUGE-L.",
+                hint="compare by n-grams: curate.dedup.near.method: minhash",
+            )
         seen: dict[int, int] = {}
         marks = []
         for code in codes:
