@@ -166,7 +166,7 @@ class NoveltyIndex:
         codes = [ids.setdefault(token, len(ids)) for token in tokens]
         if len(ids) > sys.maxunicode:
             raise StageError(
-                f"The texts hold more than {sys.maxunicode:,} different words, too many for ROUGE-L.",
+                f"The texts hold over {sys.maxunicode:,} different words, too many for ROUGE-L.",
                 hint="compare by n-grams: curate.dedup.near.method: minhash",
             )
         seen: dict[int, int] = {}
