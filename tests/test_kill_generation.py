@@ -37,8 +37,15 @@ RECIPE = """
 name: killed
 seed: 3
 teacher: {{engine: openai, model: served, base_url: "{url}", api_key_env: KILL_KEY, concurrency: 8}}
+judge: {{engine: openai, model: served, base_url: "{url}", api_key_env: KILL_KEY, concurrency: 8}}
 curate:
+  sources:
+    - {{kind: procedural, name: tasks, count: 8, use: preferences}}
   self_instruct: {{seeds: [en, zh], target: 12, requests_per_round: 12}}
+  evolve: {{limit: 8, rounds: 2}}
+  self_chat: {{prompts: 4, turns: 2}}
+  quality: {{judge: {{min_mean: 1, safe: false}}}}
+  preferences: {{samples: 3, ranking: {{}}}}
   holdout: {{count: 0}}
 """
 # Runs that are killed are forks of a process that has imported everything: half a second saved is
@@ -193,8 +200,8 @@ def asked(requests: list[dict[str, Any]]) -> list[Asked]:
 def journaled(folder: Path) -> list[Asked]:
     """The requests whose complete answers the journal holds."""
     found: list[Asked] = []
-    path = folder / "runs" / "killed" / "curate" / "journal" / "teacher.jsonl"
-    for line in path.read_bytes().splitlines() if path.is_file() else ():
+    journals = sorted((folder / "runs" / "killed" / "curate" / "journal").glob("*.jsonl"))
+    for line in (line for path in journals for line in path.read_bytes().splitlines()):
         try:
             record = json.loads(line)
         except ValueError:
@@ -224,7 +231,8 @@ def reference(
     assert done.returncode == 0, done.stdout + done.stderr
     seconds = server.times[-1] - server.times[0]
     expected = files(folder)
-    assert {"train.jsonl", "rejects.jsonl", "self_instruct.jsonl"} <= set(expected)
+    made = {"self_instruct.jsonl", "evolved.jsonl", "dialogues.jsonl", "preferences.jsonl"}
+    assert {"train.jsonl", "rejects.jsonl", "rankings.jsonl", *made} <= set(expected)
     assert expected["train.jsonl"].count(b"\n") >= 20
     requests = asked(server.requests)
     # Not one request was asked twice, and the journal holds every answer once.
