@@ -65,23 +65,12 @@ class Curation:
         self.seed = context.shared.seed
         self.folder = context.folder
         self.all_sources: list[AnySource] = [self._opened(s) for s in self.config.sources]
-        self._check_names()
 
     def _opened(self, source: Source) -> AnySource:
         if isinstance(source, FileSource):
             path = located(source.path, self.context.path)
             return open_file(source, path, self.config.on_bad_row)
         return OpenSafety(source) if isinstance(source, SafetySource) else source
-
-    def _check_names(self) -> None:
-        names = [source.name for source in self.all_sources]
-        for name in self.config.holdout.sources or ():
-            if name not in names:
-                raise UsageError(
-                    f"There is no source '{name}' to hold rows out from.",
-                    where="curate.holdout.sources",
-                    expected=", ".join(names),
-                )
 
     def sources(self, use: str) -> list[AnySource]:
         """The sources for one use, in the recipe's order."""
@@ -292,13 +281,18 @@ class Curation:
 
     def model(self, text: str) -> Path | str:
         """A local model as a recipe names it: a stage of this run, a folder, or a hub name."""
-        stage = self.context.run / text / "model"
-        if text.isidentifier() and stage.is_dir():
-            return stage
-        path = self.context.path(text)
-        if (path / "model").is_dir():
-            return path / "model"
-        return path if path.is_dir() else text
+        return model_of(self.context, text)
+
+
+def model_of(context: StageContext, text: str) -> Path | str:
+    """The folder of a stage's model or one as written in the recipe, else the text (a hub name)."""
+    stage = context.run / text / "model"
+    if text.isidentifier() and stage.is_dir():
+        return stage
+    path = context.path(text)
+    if (path / "model").is_dir():
+        return path / "model"
+    return path if path.is_dir() else text
 
 
 def _share(total: int, parts: int, number: int) -> int:

@@ -13,7 +13,6 @@ from espalier.curate.constitution_files import write_constitution
 from espalier.curate.curation import Curation
 from espalier.curate.evolve import evolve
 from espalier.curate.parts import Parts, Work, writers
-from espalier.curate.principles import constitution_path, read_principles
 from espalier.curate.self_chat import self_chat
 from espalier.curate.self_instruct import generator, language_of, read_seeds, seed_path
 from espalier.progress import Progress
@@ -30,12 +29,6 @@ def generate(curation: Curation, parts: Parts) -> list[str]:
     Each may start from what those before it made.
     """
     config = curation.config
-    if config.constitution is not None:
-        # A mistake in them is told before anything is paid for.
-        paths = [
-            constitution_path(n, curation.context.path) for n in config.constitution.principles
-        ]
-        read_principles(paths)
     made: list[str] = []
     if config.self_instruct is not None:
         parts.run("self_instruct", [SELF_INSTRUCT], partial(_self_instruct, curation))

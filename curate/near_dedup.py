@@ -35,7 +35,7 @@ def near_dedup(
 ) -> Barrier:
     """Remove near duplicates as `config.near` and `config.keep` say; nothing without `near`.
 
-    Reads the rows up to three times; holds hashes (method minhash: about 8 bytes a word and 4 a
+    Reads the rows up to three times; holds hashes (method minhash: about 4 bytes a word and 4 a
     band, `espalier.minhash`; method rouge_l: the words of kept rows).
     """
     near = config.near

@@ -94,9 +94,10 @@ class Tally:
         """Count rows that a rule altered or flagged and that go on."""
         self.changed[rule] += count
 
-    def set_apart(self, rule: str) -> None:
-        """Count a row that leaves the stream for another file (held-out rows), not a reject."""
-        self.rejected[rule] += 1
+    def set_apart(self, rule: str, count: int = 1) -> None:
+        """Count rows that leave the stream and are no rejects (held-out rows, those over a
+        count)."""
+        self.rejected[rule] += count
 
     def to_json(self) -> dict[str, Any]:
         row: dict[str, Any] = {

@@ -32,6 +32,8 @@ from espalier.records import Example, PreferencePair
 
 PREFERENCES = "preferences.jsonl"
 PREFERENCES_EVAL = "preferences_eval.jsonl"
+# Given pairs that were not asked for.
+OVER_COUNT = "over_count"
 Sides = tuple[list[PreferencePair], list[PreferencePair]]
 
 
@@ -95,7 +97,26 @@ def _given_pairs(curation: Curation, files: list[OpenFile], work: Work) -> Sides
     config = curation.config.preferences
     training, evaluation = split_by_prompt(pairs, config.eval_count, f"{curation.seed}:pairs")
     ledger.require_rows("preference pairs")
-    return training[: config.count], evaluation
+    return _up_to_count(training, config.count, work, ledger), evaluation
+
+
+def _up_to_count(
+    pairs: list[PreferencePair], count: int | None, work: Work, ledger: Ledger
+) -> list[PreferencePair]:
+    """The first `count` pairs; how many were left over is told in the funnel and in a note.
+
+    They are no rejects: nothing is wrong with them, and there may be millions.
+    """
+    if count is None or len(pairs) <= count:
+        return pairs
+    tally = ledger.tally("count")
+    tally.seen, tally.kept = len(pairs), count
+    tally.set_apart(OVER_COUNT, len(pairs) - count)
+    work.notes.append(
+        f"preferences.count: {len(pairs) - count:,} of {len(pairs):,} given pairs are over the "
+        f"count of {count:,} and were left out (by a seeded order of their prompts)"
+    )
+    return pairs[:count]
 
 
 def _cleaned(

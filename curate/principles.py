@@ -8,11 +8,13 @@ from pathlib import Path
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from espalier.curate.options import Language, Options
 from espalier.errors import InputError, place
 
 FOLDER = Path(__file__).parent / "constitutions"
+_SHOWN = 10
 _FORM = "`language: en` (or zh) and `principles:`, a list of id, critique, revision, principle"
 
 
@@ -46,8 +48,8 @@ def constitution_path(name: str, resolve: Callable[[str], Path] = Path) -> Path:
 def read_principles(paths: Iterable[Path]) -> dict[Language, list[Principle]]:
     """The principles of some files by language, in their order.
 
-    Raises InputError for a file that can't be read, is no YAML, or has a wrong field (named with
-    its line), and for an id that occurs twice in a language.
+    Raises InputError for a file that can't be read, is no YAML, or has wrong fields (named with
+    their lines), and for an id that occurs twice in a language.
     """
     found: dict[Language, list[Principle]] = {}
     for path in paths:
@@ -100,23 +102,44 @@ def _read(path: Path) -> _File:
 
 
 def _wrong(path: Path, node: yaml.Node | None, error: ValidationError) -> InputError:
-    """The first fault of a file, with its line and field."""
-    first = error.errors(include_url=False)[0]
-    location: Sequence[int | str] = first["loc"]
-    shown = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    """All faults of a file (at most ten are shown), each with its line and field."""
+    faults = error.errors(include_url=False)
+    if len(faults) == 1:
+        location, message, hint = _fault(faults[0])
+        return InputError(
+            f"The file of principles is wrong: {message}.",
+            where=place(path, _line(node, location), _field(location)),
+            expected=_FORM,
+            hint=hint,
+        )
+    lines = []
+    for fault in faults[:_SHOWN]:
+        location, message, hint = _fault(fault)
+        at = place(f"  - line {_line(node, location)}", field=_field(location))
+        lines.append(f"{at}: {message}" + (f" ({hint})" if hint else ""))
+    if len(faults) > _SHOWN:
+        lines.append(f"  … and {len(faults) - _SHOWN} more")
+    return InputError(
+        f"The file of principles has {len(faults)} mistakes:\n" + "\n".join(lines),
+        where=str(path),
+        expected=_FORM,
+    )
+
+
+def _fault(fault: ErrorDetails) -> tuple[Sequence[int | str], str, str | None]:
+    """(field, what is wrong with it, a hint)."""
+    location = fault["loc"]
     hint = None
-    expected = _FORM
-    if first["type"] == "extra_forbidden":
+    if fault["type"] == "extra_forbidden":
         known = (Principle if len(location) > 1 else _File).model_fields
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known fields: {', '.join(known)}"
-    message = first["msg"].removeprefix("Value error, ")
-    return InputError(
-        f"The file of principles is wrong: {message}.",
-        where=place(path, _line(node, location), shown.lstrip(".")),
-        expected=expected,
-        hint=hint,
-    )
+    return location, fault["msg"].removeprefix("Value error, "), hint
+
+
+def _field(location: Sequence[int | str]) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return "".join(parts).lstrip(".")
 
 
 def _line(node: yaml.Node | None, location: Sequence[int | str]) -> int | None:

@@ -6,6 +6,7 @@ without them anywhere; width and case do not count.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from espalier.text import is_cjk, tokens
 
 SAFETY = Path(__file__).resolve().parent / "terms" / "safety.yaml"
 _CONTEXT = 24
+_REMARK = re.compile(r"(?:^|\s)#")
 Resolve = Callable[[str], Path | str]
 
 
@@ -172,6 +174,8 @@ def _builtin() -> dict[str, list[str]]:
 def read_terms(path: Path) -> dict[str, list[str]]:
     """Terms by group out of a file: YAML of lists (or of lists by language), else one a line.
 
+    In the latter a remark begins with `#` at the start of a line or after white space, so that
+    `C#` is a term.
     Raises InputError for a file that can't be read or holds something else.
     """
     try:
@@ -183,7 +187,7 @@ def read_terms(path: Path) -> dict[str, list[str]]:
             expected="a UTF-8 text file of one term a line, or a YAML file of lists",
         ) from error
     if path.suffix not in (".yaml", ".yml"):
-        lines = [line.split("#")[0].strip() for line in text.splitlines()]
+        lines = [_REMARK.split(line, maxsplit=1)[0].strip() for line in text.splitlines()]
         return {path.stem: [line for line in lines if line]}
     try:
         value = yaml.safe_load(text)

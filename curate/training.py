@@ -70,15 +70,27 @@ def _travel(
             progress.update(1, curation.meter.note())
         ledger.require_rows("rows")
         if not count:
-            raise StageError(
-                "The sources gave no training row.",
-                where="curate.sources",
-                expected="at least one readable row",
-                hint="look at the file with `espalier inspect FILE`",
-            )
+            raise _nothing_read(curation)
     if last:
         work.counts["train"] = count
         _other_forms(curation)
+
+
+def _nothing_read(curation: Curation) -> StageError:
+    held = sum(1 for _ in curation.held_rows())
+    if held:
+        return StageError(
+            f"No training row is left: all {held:,} rows of the sources were held out.",
+            where="curate.holdout",
+            expected="sources with more rows than curate.holdout.count and prompts together",
+            hint="hold fewer rows out, or give more",
+        )
+    return StageError(
+        "The sources gave no training row.",
+        where="curate.sources",
+        expected="at least one readable row",
+        hint="look at the file with `espalier inspect FILE`",
+    )
 
 
 def _other_forms(curation: Curation) -> None:

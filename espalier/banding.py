@@ -18,7 +18,8 @@ I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-_ONE, _ZERO = np.uint64(1), np.uint64(0)
+_ONE = np.uint64(1)
+_ONE_32, _ZERO_32 = np.uint32(1), np.uint32(0)
 # Tables of shingles are mostly empty: a second look costs more than the memory.
 _SPARSE = 4
 _KEY_BITS = 32
@@ -130,31 +131,31 @@ def crowded_rows(keys: U32, rows: I32, band: int, limit: int) -> I32:
 
 
 @compiled
-def _fill(shingles: U64, table: U64) -> int:
+def _fill(shingles: U32, table: U32) -> int:
     """Put a set into the hash table; returns its number of slots."""
     slots = _slots(_SPARSE * len(shingles))
-    table[:slots] = _ZERO
-    mask = np.uint64(slots - 1)
+    table[:slots] = _ZERO_32
+    mask = np.uint32(slots - 1)
     for shingle in shingles:
         slot = shingle & mask
-        while table[slot] != _ZERO:
-            slot = (slot + _ONE) & mask
+        while table[slot] != _ZERO_32:
+            slot = (slot + _ONE_32) & mask
         table[slot] = shingle
     return slots
 
 
 @compiled
-def _shared(shingles: U64, table: U64, slots: int, needed: int) -> int:
+def _shared(shingles: U32, table: U32, slots: int, needed: int) -> int:
     """How many shingles are in the table; −1 as soon as it can't be as many as needed."""
-    mask = np.uint64(slots - 1)
+    mask = np.uint32(slots - 1)
     left = len(shingles) - needed
     for shingle in shingles:
         slot = shingle & mask
         value = table[slot]
-        while value != _ZERO and value != shingle:
-            slot = (slot + _ONE) & mask
+        while value != _ZERO_32 and value != shingle:
+            slot = (slot + _ONE_32) & mask
             value = table[slot]
-        if value == _ZERO:
+        if value == _ZERO_32:
             left -= 1
             if left < 0:
                 return -1
@@ -202,7 +203,7 @@ def join_band(
     keys: U32,
     band: int,
     crowded: Bools,
-    flat: U64,
+    flat: U32,
     begins: I64,
     sizes: I32,
     over: int,
@@ -226,7 +227,7 @@ def join_band(
         widest = max(widest, borders[bucket + 1] - borders[bucket])
     heads = np.empty(_slots(widest), dtype=np.int32)
     before = np.empty(widest, dtype=np.int32)
-    table = np.empty(_slots(_SPARSE * longest), dtype=np.uint64)
+    table = np.empty(_slots(_SPARSE * longest), dtype=np.uint32)
     found = np.empty((1024, 3), dtype=np.int32)
     pairs = 0
     for bucket in range(len(borders) - 1):
@@ -269,7 +270,7 @@ def join_crowded(
     band: int,
     limit: int,
     leader_of: I32,
-    flat: U64,
+    flat: U32,
     begins: I64,
     sizes: I32,
     over: int,
@@ -285,7 +286,7 @@ def join_crowded(
     longest = 1
     for row in ordered:
         longest = max(longest, sizes[row])
-    table = np.empty(_slots(_SPARSE * longest), dtype=np.uint64)
+    table = np.empty(_slots(_SPARSE * longest), dtype=np.uint32)
     found = np.empty((1024, 3), dtype=np.int32)
     pairs = 0
     start = 0

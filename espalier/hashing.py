@@ -73,12 +73,13 @@ class Hashing:
 class Block:
     """Hashed texts: which they are (places in the list given), and their shingle sets.
 
-    `flat` holds the distinct shingles of one text after the other, `sizes` how many each has,
+    `flat` holds the upper halves of the distinct shingles of one text after the other (1 in the
+    place of 0, which marks an empty slot where sets are compared), `sizes` how many each has,
     `sets` a 64-bit hash of each whole set, `keys` the band keys (texts × bands).
     """
 
     places: I64
-    flat: U64
+    flat: U32
     sizes: I32
     sets: U64
     keys: U32
@@ -373,6 +374,13 @@ def _band_keys(shingles: U64, rows: int, factors: U32, shifts: U32, minima: U32,
 
 
 @compiled
+def _shorten(shingles: U64, out: U32) -> None:
+    for place in range(len(shingles)):
+        upper = np.uint32(shingles[place] >> _HALF)
+        out[place] = upper if upper else np.uint32(1)
+
+
+@compiled
 def _set_hash(shingles: U64) -> np.uint64:
     whole = np.uint64(len(shingles))
     for shingle in shingles:
@@ -401,7 +409,7 @@ def _hash(
     rows: int,
     factors: U32,
     shifts: U32,
-) -> tuple[U64, I32, U64, U32]:
+) -> tuple[U32, I32, U64, U32]:
     """The fields of a Block behind its places; texts to skip have no shingles."""
     texts = len(skip)
     longest = 1
@@ -411,7 +419,8 @@ def _hash(
     grams = np.empty(longest, dtype=np.uint64)
     slots = np.empty(_slots(longest), dtype=np.uint64)
     minima = np.empty(len(factors), dtype=np.uint32)
-    flat = np.empty(len(data) + texts, dtype=np.uint64)
+    distinct = np.empty(longest, dtype=np.uint64)
+    flat = np.empty(len(data) + texts, dtype=np.uint32)
     sizes = np.zeros(texts, dtype=np.int32)
     sets = np.zeros(texts, dtype=np.uint64)
     keys = np.zeros((texts, len(factors) // rows), dtype=np.uint32)
@@ -421,8 +430,9 @@ def _hash(
             continue
         count, singles = _words(data, starts[text], starts[text + 1], letters, table, words)
         length = ngram_cjk if 2 * singles > count else ngram
-        size = _distinct(grams, _shingles(words, count, length, grams), slots, flat[used:])
-        shingles = flat[used : used + size]
+        size = _distinct(grams, _shingles(words, count, length, grams), slots, distinct)
+        shingles = distinct[:size]
+        _shorten(shingles, flat[used:])
         sizes[text] = size
         sets[text] = _set_hash(shingles)
         _band_keys(shingles, rows, factors, shifts, minima, keys[text])

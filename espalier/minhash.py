@@ -2,9 +2,10 @@
 
 MinHash (Broder 1997) estimates the Jaccard similarity of sets of word n-grams; banding brings
 rows together that are likely to be near; each pair that meets is verified on the sets. So the
-precision is that of 64-bit shingle hashes, and the recall that of the bands: a pair with
-Jaccard s meets with probability 1 − (1 − s^rows)^bands. Only shingle hashes and 32-bit band keys
-are kept, about 8 bytes a word and 4 a band; texts are not.
+precision is that of 32-bit shingle hashes (two sets of 200 count one shingle too many as shared
+once in 100,000 pairs), and the recall that of the bands: a pair with Jaccard s meets with
+probability 1 − (1 − s^rows)^bands. Only these hashes and 32-bit band keys are kept, about 4 bytes
+a word and 4 a band; texts are not.
 """
 
 from __future__ import annotations
@@ -222,14 +223,14 @@ class _Store:
         self.rows = 0
         self._used = 0
         self._bands = bands
-        self._flat = np.empty(1 << 16, dtype=np.uint64)
+        self._flat = np.empty(1 << 16, dtype=np.uint32)
         self._begins = np.empty(1 << 10, dtype=np.int64)
         self._sizes = np.empty(1 << 10, dtype=np.int32)
         self._sets = np.empty(1 << 10, dtype=np.uint64)
         self._keys = np.empty((1 << 10) * bands, dtype=np.uint32)
 
     @property
-    def flat(self) -> NDArray[np.uint64]:
+    def flat(self) -> NDArray[np.uint32]:
         return self._flat[: self._used]
 
     @property
