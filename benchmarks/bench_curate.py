@@ -388,7 +388,12 @@ def main() -> None:
     parser.add_argument("--data", help="folder of real data (default: ../shared/data)")
     parser.add_argument("--peers", help="interpreter with the peers (default: .venv-peers)")
     parser.add_argument("--rows", type=int, help="fewer rows, for a trial; nothing is written")
+    parser.add_argument(
+        "--without", action="append", default=[], choices=list(TOOLS), help="leave a peer out"
+    )
     options = parser.parse_args()
+    for name in options.without:
+        del TOOLS[name]
     python = peers_python(options.peers)
     WORK.mkdir(parents=True, exist_ok=True)
     stored = RESULTS / "curate.json"

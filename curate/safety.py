@@ -16,6 +16,7 @@ from espalier.errors import InputError, place
 from espalier.formats.files import read_rows
 from espalier.records import Example
 
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
 FOLDER = Path(__file__).parent / "safety"
 CATEGORIES = (
     "violence",

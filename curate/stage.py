@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from espalier.curate.card import write_card
+from espalier.curate.checks import check_before_start
 from espalier.curate.config import CurateConfig, FileSource, ProceduralSource, SafetySource
 from espalier.curate.curation import (
     CLUSTERS,
@@ -21,17 +22,19 @@ from espalier.curate.curation import (
     RANKINGS,
     AnySource,
     Curation,
+    model_of,
 )
 from espalier.curate.decontaminate import draw_held_out
 from espalier.curate.estimate import buys, estimate_lines
 from espalier.curate.filters import answer_rules, prompt_rules, rule_step
 from espalier.curate.generate import generate
+from espalier.curate.groups import WORDS as GROUP_WORDS
 from espalier.curate.parts import REJECTS, Parts, Work, table, writers
 from espalier.curate.pipeline import Ledger
 from espalier.curate.preference_files import write_preferences
 from espalier.curate.principles import constitution_path
 from espalier.curate.prompting import PROMPTS
-from espalier.curate.safety import safety_path
+from espalier.curate.safety import LANGUAGES, safety_path
 from espalier.curate.self_instruct import seed_path
 from espalier.curate.sources import located
 from espalier.curate.statistics import write_statistics
@@ -42,6 +45,9 @@ from espalier.files import atomic_write_json
 from espalier.progress import say
 from espalier.records import Example
 from espalier.run import StageContext
+
+# Engines whose model may be a folder.
+LOCAL_MODELS = ("transformers", "vllm", "vllm-server")
 
 
 def inputs(context: StageContext) -> Mapping[str, Path]:
@@ -61,6 +67,10 @@ def inputs(context: StageContext) -> Mapping[str, Path]:
     if config.constitution is not None:
         for name in config.constitution.principles:
             found[f"principles: {name}"] = constitution_path(name, context.path)
+        if config.constitution.safety:
+            found |= {f"safety: {language}": safety_path(language) for language in LANGUAGES}
+    if config.selection is not None:
+        found["task groups"] = GROUP_WORDS
     if config.self_instruct is not None:
         for name in config.self_instruct.seeds:
             found[f"seeds: {name}"] = seed_path(name, context.path)
@@ -68,7 +78,29 @@ def inputs(context: StageContext) -> Mapping[str, Path]:
         tokenizer = context.path(config.dialogues.tokenizer)
         if tokenizer.exists():
             found["tokenizer of dialogues"] = tokenizer
-    return found | _named_files(config, context)
+    return found | _named_files(config, context) | _models(config, context)
+
+
+def _models(config: CurateConfig, context: StageContext) -> dict[str, Path]:
+    """The folders of local models that score, embed or answer; a hub name is no path."""
+    named: dict[str, Path | str] = {}
+    if config.quality is not None and config.quality.ifd is not None:
+        named["ifd model"] = model_of(context, config.quality.ifd.model)
+    if config.quality is not None and config.quality.reward is not None:
+        named["reward model"] = model_of(context, config.quality.reward.model)
+    if config.dedup.semantic is not None:
+        named["semantic model"] = Path(config.dedup.semantic.model).expanduser()
+    if config.selection is not None and config.selection.diversity == "semantic":
+        named["embedding of selection"] = Path(config.selection.embedding).expanduser()
+    engines = {"teacher": context.shared.teacher, "judge": context.shared.judge}
+    if config.preferences.weak is not None:
+        engines["weak teacher"] = config.preferences.weak
+    for role, spec in engines.items():
+        if spec.engine in LOCAL_MODELS:
+            named[f"{role}'s model"] = Path(spec.model)
+    return {
+        label: path for label, path in named.items() if isinstance(path, Path) and path.is_dir()
+    }
 
 
 def _named_files(config: CurateConfig, context: StageContext) -> dict[str, Path]:
@@ -89,6 +121,9 @@ def run(context: StageContext) -> Mapping[str, Any]:
     """Do what is not done yet; returns the rows of each file."""
     curation = Curation(context)
     config = curation.config
+    # What is wrong is said before the first request.
+    for note in check_before_start(curation):
+        say(f"  note: {note}")
     parts = Parts(context.folder)
     if buys(curation):
         for line in estimate_lines(curation):
@@ -110,9 +145,16 @@ def run(context: StageContext) -> Mapping[str, Any]:
 def plan(context: StageContext) -> list[str]:
     """What the stage will generate, for `espalier recipe explain`."""
     try:
-        return estimate_lines(Curation(context))
+        curation = Curation(context)
+        estimated = estimate_lines(curation)
     except EspalierError as error:
         return [f"no estimate: {error.what}"]
+    try:
+        notes = [f"note: {note}" for note in check_before_start(curation, planning=True)]
+    except EspalierError as error:
+        notes = [f"it would stop at the start: {line}" for line in error.render().splitlines()[:1]]
+        notes += error.render().splitlines()[1:]
+    return [*estimated, *notes]
 
 
 def hold_out(curation: Curation, work: Work) -> None:
