@@ -6,16 +6,25 @@ the step (never more than its limit). The budget, not the estimate, is what is h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 from espalier.curate.config import ProceduralSource
 from espalier.curate.config_instruct import AlpacaConfig
+from espalier.curate.config_preferences import PreferencesConfig
+from espalier.curate.constitution import OPERATOR
+from espalier.curate.corruptions import CORRUPTIONS
 from espalier.curate.curation import AnySource, Curation
+from espalier.curate.evolve import SOURCE as EVOLVE
 from espalier.curate.pipeline import Tally
+from espalier.curate.safety import LANGUAGES, safety_rows
+from espalier.curate.self_chat import SOURCE as SELF_CHAT
 from espalier.curate.self_instruct import read_seeds, seed_path
 from espalier.curate.sources import OpenFile
+from espalier.engines.base import EngineSpec
+from espalier.prices import Prices
 from espalier.records import Example
 from espalier.spending import BOUGHT, Estimate, estimate_table, estimated_money, likely_tokens
 
@@ -49,10 +58,15 @@ class _Rows:
         )
 
 
+# Rows of generators by the source that their meta names.
+_Made = dict[str, _Rows]
+
+
 def estimate(curation: Curation) -> list[Estimate]:
     """One estimate a step and model, in the order of the steps; steps without requests left out."""
     sums: dict[tuple[str, str], Estimate] = {}
-    for item in (*_generation(curation), *_rows_steps(curation), *_preferences(curation)):
+    generation, made = _generation(curation)
+    for item in (*generation, *_rows_steps(curation, made), *_preferences(curation)):
         before = sums.get((item.step, item.model))
         sums[item.step, item.model] = item if before is None else _sum(before, item)
     return [item for item in sums.values() if item.requests]
@@ -73,11 +87,10 @@ def estimate_lines(curation: Curation) -> list[str]:
     found = estimate(curation)
     if not found:
         return []
-    shared = curation.context.shared
-    prices = {s.model: s.prices for s in (shared.teacher, shared.judge) if s.prices is not None}
+    prices = _prices(curation)
     lines = ["estimate of what will be generated (rough; answers in the journal cost nothing):"]
     lines += estimate_table(found, prices).splitlines()
-    budget = shared.budget
+    budget = curation.context.shared.budget
     if budget is not None and budget.money is not None:
         money = estimated_money(found, prices)
         if money > budget.money:
@@ -90,52 +103,113 @@ def estimate_lines(curation: Curation) -> list[str]:
 
 def buys(curation: Curation) -> bool:
     """Whether any engine of the recipe has to be paid for."""
-    shared = curation.context.shared
-    return any(spec.engine in BOUGHT for spec in (shared.teacher, shared.judge))
+    return any(spec.engine in BOUGHT for spec in _engines(curation))
 
 
-def _generation(curation: Curation) -> Iterator[Estimate]:
-    config = curation.config
+def _engines(curation: Curation) -> list[EngineSpec]:
+    shared, weak = curation.context.shared, curation.config.preferences.weak
+    return [shared.teacher, shared.judge, *([] if weak is None else [weak])]
+
+
+def _prices(curation: Curation) -> dict[str, Prices]:
+    """What each model costs: nothing where it runs on this machine; models without prices are
+    left out."""
+    engines = _engines(curation)
+    given = {spec.model: spec.prices for spec in engines if spec.prices is not None}
+    currency = next((prices.currency for prices in given.values()), "USD")
+    nothing = Prices(prompt=0, completion=0, currency=currency)
+    bought = {spec.model for spec in engines if spec.engine in BOUGHT}
+    return given | {spec.model: nothing for spec in engines if spec.model not in bought}
+
+
+def _generation(curation: Curation) -> tuple[list[Estimate], _Made]:
+    """What the generators ask for, and the rows that they will have made, by their source."""
+    made: _Made = {}
+    steps = (_self_instruct, _evolve, _self_chat, _constitution)
+    return [item for step in steps for item in step(curation, made)], made
+
+
+def _self_instruct(curation: Curation, made: _Made) -> Iterator[Estimate]:
+    options = curation.config.self_instruct
+    if options is None:
+        return
     teacher = curation.context.shared.teacher.model
-    judge = curation.context.shared.judge.model
-    made = _made(curation)
-    if config.self_instruct is not None:
-        options = config.self_instruct
-        seeds = [read_seeds(seed_path(name, curation.context.path)) for name in options.seeds]
-        texts = [task.instruction for tasks in seeds for task in tasks]
-        mean = sum(map(likely_tokens, texts)) // max(len(texts), 1)
-        wanted = options.target * len(seeds)
-        if isinstance(options, AlpacaConfig):
-            lists = -(-wanted // (options.batch * 3 // 4))
-            prompt = _FRAME + options.in_context * (mean + _ANSWER)
-            yield _asked("self-instruct", teacher, lists, prompt, options.max_tokens // 2)
-        else:
-            lists = -(-wanted // _NEW_IN_A_LIST)
-            prompt = _FRAME + options.in_context * mean
-            yield _asked("self-instruct", teacher, lists, prompt, 8 * mean)
-            # The kind of each task by 31 examples, then its instances.
-            yield _asked("self-instruct", teacher, wanted, 32 * mean, 2)
-            yield _asked("self-instruct", teacher, wanted, 6 * _ANSWER, 2 * _ANSWER)
-    if config.evolve is not None:
-        start = _start(curation, config.evolve.sources, made)
-        count = min(start.count, config.evolve.limit or start.count) * config.evolve.rounds
-        if config.evolve.target is not None:
-            count = min(count, config.evolve.target * 5 // 4)
-        longer = start.prompt + 2 * config.evolve.max_added_words
-        asked = teacher if config.evolve.equality_by == "teacher" else judge
-        yield _asked("evolve", teacher, count, _FRAME * 3 + start.prompt, longer)
+    seeds = [read_seeds(seed_path(name, curation.context.path)) for name in options.seeds]
+    texts = [task.instruction for tasks in seeds for task in tasks]
+    mean = sum(map(likely_tokens, texts)) // max(len(texts), 1)
+    wanted = options.target * len(seeds)
+    if isinstance(options, AlpacaConfig):
+        lists = -(-wanted // (options.batch * 3 // 4))
+        prompt = _FRAME + options.in_context * (mean + _ANSWER)
+        yield _asked("self-instruct", teacher, lists, prompt, options.max_tokens // 2)
+    else:
+        lists = -(-wanted // _NEW_IN_A_LIST)
+        prompt = _FRAME + options.in_context * mean
+        yield _asked("self-instruct", teacher, lists, prompt, 8 * mean)
+        # The kind of each task by 31 examples, then its instances.
+        yield _asked("self-instruct", teacher, wanted, 32 * mean, 2)
+        yield _asked("self-instruct", teacher, wanted, 6 * _ANSWER, 2 * _ANSWER)
+    made[options.mode] = _Rows(wanted)
+
+
+def _evolve(curation: Curation, made: _Made) -> Iterator[Estimate]:
+    options, shared = curation.config.evolve, curation.context.shared
+    if options is None:
+        return
+    teacher = shared.teacher.model
+    start = _start(curation, options.sources, made)
+    count = min(start.count, options.limit or start.count) * options.rounds
+    if options.target is not None:
+        count = min(count, options.target * 5 // 4)
+    longer = start.prompt + 2 * options.max_added_words
+    yield _asked("evolve", teacher, count, _FRAME * 3 + start.prompt, longer)
+    if options.eliminate.equal:
+        asked = teacher if options.equality_by == "teacher" else shared.judge.model
         yield _asked("evolve", asked, count, _FRAME * 2 + start.prompt + longer, 5)
-        yield _asked("evolve", teacher, count, longer, _ANSWER)
-    if config.self_chat is not None:
-        start = _start(curation, config.self_chat.sources, made)
-        count = min(start.count, config.self_chat.prompts or start.count)
-        turns = config.self_chat.turns
-        said = start.prompt + turns * (_INSTRUCTION + _ANSWER) // 2
-        yield _asked("self-chat", teacher, count * turns, said, _ANSWER)
-        yield _asked("self-chat", teacher, count * (turns - 1), said + _FRAME, _INSTRUCTION)
+    yield _asked("evolve", teacher, count, longer, _ANSWER)
+    made[EVOLVE] = _Rows(min(count, options.target or count), longer, _ANSWER)
 
 
-def _rows_steps(curation: Curation) -> Iterator[Estimate]:
+def _self_chat(curation: Curation, made: _Made) -> Iterator[Estimate]:
+    options = curation.config.self_chat
+    if options is None:
+        return
+    teacher = curation.context.shared.teacher.model
+    start = _start(curation, options.sources, made)
+    count = min(start.count, options.prompts or start.count)
+    turns = options.turns
+    said = start.prompt + turns * (_INSTRUCTION + _ANSWER) // 2
+    yield _asked("self-chat", teacher, count * turns, said, _ANSWER)
+    yield _asked("self-chat", teacher, count * (turns - 1), said + _FRAME, _INSTRUCTION)
+    made[SELF_CHAT] = _Rows(count, start.prompt + (turns - 1) * (_INSTRUCTION + _ANSWER), _ANSWER)
+
+
+def _constitution(curation: Curation, made: _Made) -> Iterator[Estimate]:
+    """An answer, then a critique and a revision a round; the judge in both orders."""
+    options, shared = curation.config.constitution, curation.context.shared
+    if options is None:
+        return
+    teacher = shared.teacher.model
+    start = _start(curation, options.sources, made)
+    safe = list(safety_rows(LANGUAGES, options.safety)) if options.safety else []
+    start += _measured(len(safe), safe)
+    count = min(start.count, options.limit or start.count)
+    answer = min(_ANSWER, options.max_tokens)
+    critique = min(_ANSWER // 2, options.critique_tokens)
+    seen = 2 * _FRAME + start.prompt + answer
+    yield _asked("constitution", teacher, count, start.prompt, answer)
+    yield _asked("constitution", teacher, count * options.revisions, seen, critique)
+    yield _asked("constitution", teacher, count * options.revisions, seen + critique, answer)
+    if options.judge:
+        yield _asked("constitution", shared.judge.model, 2 * count, seen + answer, _VERDICT)
+    if options.rows:
+        # Where prompts have to differ a revised row takes the place of the one that it began as.
+        instead = curation.config.dedup.key == "prompt"
+        rows = max(0, count - (start.count - len(safe))) if instead else count
+        made[OPERATOR] = _Rows(rows, start.prompt, answer)
+
+
+def _rows_steps(curation: Curation, made: _Made) -> Iterator[Estimate]:
     config, shared = curation.config, curation.context.shared
     rows = _Rows(0)
     to_answer = _Rows(0)
@@ -147,7 +221,7 @@ def _rows_steps(curation: Curation) -> Iterator[Estimate]:
     limit = min(_ANSWER, config.answers.max_tokens)
     yield _asked("answers", shared.teacher.model, to_answer.count, to_answer.prompt, limit)
     if config.quality is not None and config.quality.judge is not None:
-        rows += _made(curation)
+        rows = sum(made.values(), start=rows)
         prompt = _RUBRIC_FRAME + rows.prompt + rows.answer
         yield _asked("quality", shared.judge.model, rows.count, prompt, _VERDICT)
 
@@ -169,23 +243,35 @@ def _preferences(curation: Curation) -> Iterator[Estimate]:
     yield _asked("preferences", shared.judge.model, rows.count * calls, prompt, _VERDICT)
     if config.weak is not None:
         yield _asked("preferences", config.weak.model, rows.count, rows.prompt, answer)
+        compared = 2 * rows.count if config.verify_weak != "no" else 0
+        yield _asked("preferences", shared.judge.model, compared, prompt, _VERDICT)
+    if config.verify_corruptions:
+        compared = 2 * _corruptions(config, rows.count)
+        yield _asked("preferences", shared.judge.model, compared, prompt, _VERDICT)
+
+
+def _corruptions(config: PreferencesConfig, prompts: int) -> int:
+    """How many pairs with a spoiled answer will be made of so many prompts."""
+    each = config.per_prompt if config.ranking is None else config.ranking.extra
+    pairs = prompts * each
+    if config.count is not None:
+        pairs = min(pairs, config.count + config.eval_count)
+    spoiled = sum(weight for kind, weight in config.kinds.items() if kind in CORRUPTIONS)
+    return math.ceil(pairs * spoiled / sum(config.kinds.values()))
 
 
 def _asked(step: str, model: str, requests: int, prompt: int, completion: int) -> Estimate:
     return Estimate(step, model, requests, requests * prompt, requests * completion)
 
 
-def _made(curation: Curation) -> _Rows:
-    """Rows that Self-Instruct will have made."""
-    options = curation.config.self_instruct
-    return _Rows(options.target * len(options.seeds)) if options is not None else _Rows(0)
-
-
-def _start(curation: Curation, names: list[str] | None, made: _Rows) -> _Rows:
-    rows = made if names is None else _Rows(0)
+def _start(curation: Curation, names: list[str] | None, made: _Made) -> _Rows:
+    rows = _Rows(0)
     for source in curation.sources("sft"):
         if names is None or source.name in names:
             rows += _count(source, curation)
+    for name, more in made.items():
+        if names is None or name in names:
+            rows += more
     return rows
 
 

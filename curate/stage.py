@@ -152,8 +152,8 @@ def plan(context: StageContext) -> list[str]:
     try:
         notes = [f"note: {note}" for note in check_before_start(curation, planning=True)]
     except EspalierError as error:
-        notes = [f"it would stop at the start: {line}" for line in error.render().splitlines()[:1]]
-        notes += error.render().splitlines()[1:]
+        first, *further = error.render().splitlines()
+        notes = [f"it would stop at the start: {first}", *further]
     return [*estimated, *notes]
 
 

@@ -394,7 +394,10 @@ def estimated_money(estimates: Iterable[Estimate], prices: Mapping[str, Prices])
 
 
 def estimate_table(estimates: Sequence[Estimate], prices: Mapping[str, Prices]) -> str:
-    """The estimates as a small table for a terminal, with a last line for the sum."""
+    """The estimates as a small table for a terminal, with a last line for the sum.
+
+    Models without prices are not taken to cost nothing: the sum says that it lacks them.
+    """
     currency = next((known.currency for known in prices.values()), "USD")
     cells = [("step", "model", "requests", "tokens", "cost")]
     for item in estimates:
@@ -404,13 +407,20 @@ def estimate_table(estimates: Sequence[Estimate], prices: Mapping[str, Prices]) 
         cells.append((item.step, item.model, f"{item.requests:,}", tokens, cost))
     requests = sum(item.requests for item in estimates)
     total = _count(sum(item.prompt_tokens + item.completion_tokens for item in estimates))
-    cost = amount(estimated_money(estimates, prices), currency)
-    cells.append(("all", "", f"{requests:,}", total, cost))
+    cells.append(("all", "", f"{requests:,}", total, _sum(estimates, prices, currency)))
     widths = [max(len(line[column]) for line in cells) for column in range(5)]
     return "\n".join(
         "  ".join(["", f"{a:<{widths[0]}}", f"{b:<{widths[1]}}", *_right(numbers, widths[2:])])
         for a, b, *numbers in cells
     )
+
+
+def _sum(estimates: Sequence[Estimate], prices: Mapping[str, Prices], currency: str) -> str:
+    known = [item for item in estimates if item.model in prices]
+    if estimates and not known:
+        return "-"
+    cost = amount(estimated_money(known, prices), currency)
+    return cost if len(known) == len(estimates) else f"{cost} + unpriced"
 
 
 def _right(cells: Sequence[str], widths: Sequence[int]) -> list[str]:

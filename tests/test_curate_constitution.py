@@ -457,6 +457,37 @@ def test_a_wrong_file_of_principles_gives_one_clear_message(
         assert f"field '{field}'" in said
 
 
+def test_all_mistakes_of_a_file_of_principles_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    wrong = "".join(
+        f"  - {{id: p{i}, critque: c, revision: r}}\n"
+        if i % 2
+        else f"  - {{id: p{i}, critique: c}}\n"
+        for i in range(3)
+    )
+    path.write_text("language: fr\nprinciples:\n" + wrong, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        read_principles([path])
+    said = caught.value.render()
+    # The language, two without a revision, one misspelt: its field is unknown and one is missing.
+    assert "has 5 mistakes" in said
+    for line, field in (
+        (1, "language"),
+        (3, "principles[0].revision"),
+        (4, "principles[1].critique"),
+        (4, "principles[1].critque"),
+        (5, "principles[2].revision"),
+    ):
+        assert f"line {line}, field '{field}'" in said
+    assert "did you mean 'critique'?" in said
+    many = "  - {id: p, critique: c}\n" * 14
+    path.write_text("language: en\nprinciples:\n" + many, encoding="utf-8")
+    with pytest.raises(InputError, match="has 14 mistakes") as caught:
+        read_principles([path])
+    assert caught.value.render().count("  - line") == 10
+    assert "and 4 more" in caught.value.render()
+
+
 def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(GOOD, encoding="utf-8")
     with pytest.raises(InputError, match=r"did you mean 'mine\.yaml'"):

@@ -146,3 +146,9 @@ def test_the_built_in_list_is_bilingual() -> None:
 def test_an_unknown_category_is_an_error() -> None:
     with pytest.raises(UsageError, match="no category 'cheese'"):
         term_rules(FilterConfig(safety={"categories": ["cheese"]}))  # type: ignore[arg-type]
+
+
+def test_a_remark_begins_a_line_or_follows_white_space(tmp_path: Path) -> None:
+    path = tmp_path / "terms.txt"
+    path.write_text("# languages\nC#  # not C\nF#\t#\n  #all\nperl\nC\uff03\n", encoding="utf-8")
+    assert read_terms(path) == {"terms": ["C#", "F#", "perl", "C\uff03"]}

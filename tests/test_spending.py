@@ -346,6 +346,10 @@ def test_estimates() -> None:
     ]
     assert estimated_money(estimates, {"m": PRICES}) == 5.0
     table = estimate_table(estimates, {"m": PRICES}).splitlines()
-    assert [line.split()[-1] for line in table] == ["cost", "$5.00", "-", "$5.00"]
+    costs = [line.split("  ")[-1].strip() for line in table]
+    assert costs == ["cost", "$5.00", "-", "$5.00 + unpriced"]
     assert len({len(line) for line in table}) == 1
     assert "3.0 M" in table[1]
+    # What nobody knows is not nothing.
+    assert estimate_table(estimates, {}).splitlines()[-1].split()[-1] == "-"
+    assert estimate_table(estimates[:1], {"m": PRICES}).splitlines()[-1].endswith(" $5.00")
