@@ -181,7 +181,8 @@ def _duplicates(curation: Curation) -> list[Stop]:
     if config.near is not None:
         found.append(_barrier("near duplicates", near_dedup, config))
     if config.semantic is not None:
-        options = config.semantic
+        model = str(curation.model(config.semantic.model))
+        options = config.semantic.model_copy(update={"model": model})
         found.append(_barrier("same meaning", partial(semantic_dedup, options), config))
     return found
 
@@ -230,9 +231,10 @@ def _quality(curation: Curation) -> list[Stop]:
 
 
 def _selection(curation: Curation) -> list[Stop]:
-    config = curation.config.selection
-    if config is None:
+    given = curation.config.selection
+    if given is None:
         return []
+    config = given.model_copy(update={"embedding": str(curation.model(given.embedding))})
     return [
         Stop.of("task groups", _grouped),
         Stop("selection", make_barrier=lambda work, stack: select_rows(config)),

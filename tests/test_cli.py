@@ -83,7 +83,7 @@ def test_validate_and_explain_every_recipe(
         said = capsys.readouterr().out
         assert "# plan" in said
         # Each option stands with its meaning.
-        assert re.search(r"learning_rate: \S+  # ", said)
+        assert re.search(r"near_threshold: \S+  # ", said)
 
 
 def test_interrupt_exits_130(tmp_path: Path) -> None:
