@@ -2,8 +2,8 @@
 
 Each step writes its numbers into `meta.quality` and rejects what falls short of its limits:
 `relevance`, `accuracy`, `completeness`, `fluency` (1 to 5), `safe`, `judge` (their mean, five
-less for an unsafe answer), `ifd`, `reward`. `score` is the last of judge, reward and ifd that is
-there in that order, so that a policy such as "keep the best" has one number to go by.
+less for an unsafe answer), `ifd`, `reward`. `score` is the first of judge, reward and ifd that
+a row has, so that a policy such as "keep the best" has one number to go by.
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ _BATCH = 256
 
 
 def with_quality(row: Example, **numbers: Any) -> Example:
-    """The row with these numbers in `meta.quality`, and `score` brought up to date."""
+    """The row with these numbers in `meta.quality`, and `score` brought up to date.
+
+    A score that came with the row holds until there is one of ours.
+    """
     quality = {**(row.meta.get("quality") or {}), **numbers}
-    quality.pop("score", None)
     for name in _ORDER:
         if isinstance(quality.get(name), int | float):
             # A lower IFD is no better answer, but the hardest rows that pass teach the most.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from espalier.curate.config import FileSource, ProceduralSource, SafetySource
 from espalier.curate.decontaminate import draw_order
+from espalier.curate.given import sound_meta
 from espalier.curate.options import BadRow
 from espalier.curate.pipeline import Tally, clip
 from espalier.curate.safety import safety_rows
@@ -81,7 +82,7 @@ class OpenFile:
             tally.seen += 1
             tally.kept += 1
             text = " ".join(message.content for message in pair.prompt)
-            meta = {**pair.meta, "source": self.name}
+            meta = {**sound_meta(pair.meta), "source": self.name}
             meta.setdefault("language", language(text))
             meta.setdefault("kind", "given")
             yield PreferencePair(
@@ -91,7 +92,7 @@ class OpenFile:
 
     def _named(self, row: Example) -> Example:
         messages = row.messages
-        meta = {**row.meta, "source": self.name}
+        meta = {**sound_meta(row.meta), "source": self.name}
         if row.response is None and any(m.role == "assistant" for m in messages):
             # A dialogue that ends with a question still teaches up to its last answer.
             while messages and messages[-1].role != "assistant":
