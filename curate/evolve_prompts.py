@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from espalier.curate.asking import fill, template
 from espalier.curate.config_evolve import EvolveConfig, InputFormat, Operator
@@ -140,22 +140,60 @@ _VERDICT = re.compile(
 )
 
 
+# "Equal: no" and "相等吗？不" answer the question that they begin with.
+_ASKED = re.compile(
+    r"^(?P<claim>.*?\S) ?(?:[?:=→]+|[-=]+>|[-–—]+)[ ?:=]*"
+    r"(?:(?P<yes>yes|yeah|yep|true|correct|y|1|是的?|对的?|正确|真)"
+    r"|(?P<no>no|nope|false|incorrect|wrong|n|0|not(?: (?:at all|really|quite|exactly))?"
+    r"|否|不是的?|并不是?|不对|不|错误?|假|没有))"
+    r"(?=$| ?[,.;!。)}\]–—-]| (?:they|the|it|these|this|both|because|since)\b|[吧的啊]?$)"
+)
+_NAMED = re.compile(r"\bequal(?:ity)?\b|\bequivalence\b|\bsame\b|一致")
+
+
 def parse_equality(text: str) -> bool | None:
     """Whether a reply to `equality_prompt` says "Equal"; None where it can't be told.
 
     A labelled verdict counts first ("Verdict: Equal"; the last one), then the first line, the
-    last one, and the rest. In a line that names both, "not equal" counts.
+    last one, and the rest. In a line that names both, "not equal" counts; a line that is a
+    question or a label ("Equal: no") says what its answer says.
     """
     plain = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
     plain = re.sub(r"[ \t]+", " ", re.sub(r"[*_`#~\"“”]+", "", plain))
-    lines = [line.strip(" \t.。!,;:()[]【】'") for line in plain.split("\n") if line.strip()]
+    lines = [line.strip(" \t.。!,;:()[]【】'") for line in _joined(plain.split("\n"))]
     if not lines:
         return None
     labelled = [found[1] for line in lines if (found := _VERDICT.search(line))]
     for line in (*reversed(labelled), lines[0], lines[-1], *lines):
-        said = _NO_DIFFERENCE.sub("equal", line)
-        if _DIFFERENT.search(said):
-            return False
-        if _EQUAL.search(said):
-            return True
+        said = _of_line(_NO_DIFFERENCE.sub("equal", line))
+        if said is not None:
+            return said
     return None
+
+
+def _joined(lines: Sequence[str]) -> list[str]:
+    """The lines that hold something; a question or label is one line with what follows it."""
+    joined: list[str] = []
+    for line in (line.strip() for line in lines):
+        if line and joined and joined[-1].endswith(("?", ":")):
+            joined[-1] += f" {line}"
+        elif line:
+            joined.append(line)
+    return joined
+
+
+def _of_line(line: str) -> bool | None:
+    asked = _ASKED.match(line)
+    if asked is not None:
+        claim = _claimed(asked["claim"])
+        if claim is None and _NAMED.search(asked["claim"]):
+            claim = True
+        if claim is not None:
+            return claim == (asked["yes"] is not None)
+    return _claimed(line)
+
+
+def _claimed(text: str) -> bool | None:
+    if _DIFFERENT.search(text):
+        return False
+    return True if _EQUAL.search(text) else None

@@ -214,3 +214,44 @@ def test_the_lists_hold_what_the_tokens_are() -> None:
 def test_a_long_run_of_stop_characters_is_quick() -> None:
     assert only_stop_words("的是" * 20_000)
     assert not only_stop_words("的是" * 20_000 + "河")
+
+
+@pytest.mark.parametrize(
+    ("reply", "equal"),
+    [
+        ("Equal: no", False),
+        ("Equal? No", False),
+        ("Are they equal?\nNo, the second asks for more.", False),
+        ("Equal = false", False),
+        ('{"equal": false, "reason": "one more constraint"}', False),
+        ("**Equal:** No", False),
+        ("Equal - No, it adds a constraint", False),
+        ("The same: no", False),
+        ("Equality: no", False),
+        ("Equal: not at all", False),
+        ("Different: yes", False),
+        ("Verdict: equal: no", False),
+        ("Equal:\nNo", False),
+        ("Are they equal or different? Different", False),
+        ("相等：否", False),
+        ("是否相等：否", False),
+        ("是否等同：不是", False),
+        ("相同吗？不", False),
+        ("两者相同吗？\n不，第二个更难。", False),
+        ("不同：是", False),
+        ("一致性：否", False),
+        ("Equal: yes", True),
+        ('{"equal": true}', True),
+        ("Are they equal? Yes, they ask the same.", True),
+        ("Equal.\nNo new constraints were added.", True),
+        ("Equal - nothing was added", True),
+        ("Equal: no difference between them", True),
+        ("Different: no", True),
+        ("相等：是", True),
+        ("是否相等：是的", True),
+        ("不同：否", True),
+        ("Equal", True),
+    ],
+)
+def test_answers_to_the_question_of_equality(reply: str, equal: bool) -> None:
+    assert parse_equality(reply) is equal
