@@ -32,7 +32,7 @@ from espalier.curate.principles import Principle, of_language
 from espalier.curate.respond import BATCH, fault
 from espalier.curate.verdicts import Meeting, Said, question
 from espalier.engines.base import Completion, Engine, Request, Sampling
-from espalier.judging import read_comparison
+from espalier.judging import read_comparison, reply_text
 from espalier.records import Example, PreferencePair
 from espalier.refusals import is_refusal
 from espalier.text import language as language_of
@@ -280,7 +280,7 @@ def _preferred(items: Sequence[Revised], judge: Engine, loop: _Loop, tally: Tall
             prompt = principle_prompt(_question(item), *pair, principle, item.language)
             requests.append(Request.of(prompt))
     sampling = Sampling(temperature=0.0, max_tokens=256)
-    texts = [reply.text for reply in judge.generate(requests, sampling)] if requests else []
+    texts = [reply_text(reply) for reply in judge.generate(requests, sampling)] if requests else []
     kept = []
     tally.seen += len(items)
     for item, forward, backward in zip(items, texts[::2], texts[1::2], strict=True):

@@ -28,7 +28,7 @@ from espalier.curate.evolve_prompts import (
     parse_rewrite,
 )
 from espalier.curate.pipeline import Ledger, Tally
-from espalier.curate.respond import BATCH, fault
+from espalier.curate.respond import BATCH, fault, unanswered
 from espalier.engines.base import Engine, Request, Sampling
 from espalier.records import Example, Message, Messages
 from espalier.text import length, normalise
@@ -197,7 +197,7 @@ class _Evolution:
         for attempt, completion in replies(engine, changed, requests, sampling):
             equal = parse_equality(completion.text)
             if completion.finish_reason == "error":
-                self._fail(attempt, self.compared, "engine_error", completion.text)
+                self._fail(attempt, self.compared, "engine_error", unanswered(completion))
             elif equal:
                 self._fail(attempt, self.compared, "equal", f"the judge says: {completion.text}")
             else:

@@ -22,6 +22,7 @@ from espalier.curate.nearest import NearestTasks
 from espalier.curate.novelty import InstructionPool
 from espalier.curate.options import Language
 from espalier.curate.pipeline import Ledger, Tally
+from espalier.curate.respond import unanswered
 from espalier.curate.seed_tasks import Instance, Task
 from espalier.engines.base import Completion, Engine, Request, Sampling
 from espalier.errors import StageError
@@ -193,7 +194,7 @@ class Rounds(ABC, Generic[Config]):
         meta = self._lineage(Task("", "", parents, self.rounds))
         del meta["task"]
         if completion.finish_reason == "error":
-            read = Read((), [(completion.text, "engine_error", "the request failed")])
+            read = Read((), [("", "engine_error", unanswered(completion))])
         else:
             cut = completion.finish_reason == "length"
             read = self.read(completion.text, len(context), cut=cut)

@@ -42,10 +42,15 @@ def sample_answers(
     return [list(islice(completions, samples)) for _ in rows]
 
 
+def unanswered(completion: Completion) -> str:
+    """Why a completion that ends in "error" is none, as the engine tells it."""
+    return completion.text or "the engine gave no answer"
+
+
 def fault(completion: Completion) -> tuple[str, str] | None:
     """(rule, evidence) when a completion can't be used: an engine error, or cut off."""
     if completion.finish_reason == "error":
-        return "engine_error", completion.text or "the engine gave no answer"
+        return "engine_error", unanswered(completion)
     if completion.finish_reason == "length":
         return "truncated", completion.text[-120:]
     return None

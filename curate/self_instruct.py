@@ -26,6 +26,7 @@ from espalier.curate.prompting import (
     parse_classification,
     parse_instructions,
 )
+from espalier.curate.respond import unanswered
 from espalier.curate.seed_tasks import Instance, Task, language_of, read_seeds, seed_path
 from espalier.engines.base import Completion, Engine, Request, Sampling
 
@@ -116,7 +117,7 @@ class SelfInstruct(Rounds[SelfInstructConfig]):
             if answer.finish_reason == "error":
                 tally.seen += 1
                 tally.reject_text(
-                    task.instruction, "engine_error", "the request failed", **self.origin(task)
+                    task.instruction, "engine_error", unanswered(answer), **self.origin(task)
                 )
                 continue
             said = parse_classification(answer.text)
@@ -155,7 +156,7 @@ class SelfInstruct(Rounds[SelfInstructConfig]):
 
     def _read_instances(self, task: Task, completion: Completion) -> Found:
         if completion.finish_reason == "error":
-            return Found(dropped=[("", "engine_error", "the request failed")])
+            return Found(dropped=[("", "engine_error", unanswered(completion))])
         parse = parse_output_first if task.is_classification else parse_input_first
         found = parse(completion.text, cut=completion.finish_reason == "length")
         if not found.instances and not found.dropped:

@@ -297,7 +297,8 @@ class JournaledEngine:
 
     Each answer is journaled when it arrives, also when an earlier one is still awaited or a
     later one fails. Within a call, equal requests (prompt and sample number) are asked once.
-    Completions that end in "error" are handed on and not kept.
+    Completions that end in "error" are handed on; those that were billed are kept like answers,
+    the others are asked again by the next run.
 
     An engine may have an `identity` (default: its `model`) that names what answers more exactly,
     for example a folder together with the hash of its weights, and a `seed` that shifts the
@@ -358,7 +359,7 @@ class JournaledEngine:
         keys, requests = list(pending), list(pending.values())
 
         def arrived(index: int, completion: Completion) -> None:
-            if completion.finish_reason == "error":
+            if not completion.billed:
                 failed[keys[index]] = completion
                 return
             request = requests[index]

@@ -14,12 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from espalier.engines.base import Engine, Request, Sampling
+from espalier.engines.base import Completion, Engine, Request, Sampling
 from espalier.text import language as language_of
 
 Verdict = Literal["A", "B", "tie"]
 MARKS = ("relevance", "accuracy", "completeness", "fluency")
 LOWEST, HIGHEST = 1, 5
+# Begins the text in the place of a reply that never came; no verdict is read from what follows.
+NO_REPLY = "[no reply]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,8 @@ def parse_pairwise(text: str) -> Verdict | None:
     sentences such as "A is better". Case, Markdown, code fences, quotes and full-width letters
     and punctuation do not matter.
     """
+    if text.startswith(NO_REPLY):
+        return None
     for value in _objects(unicodedata.normalize("NFKC", text)):
         for key in _VERDICT_KEYS:
             if isinstance(value.get(key), str):
@@ -243,6 +247,8 @@ def parse_rubric(text: str) -> Rubric | None:
     one outside 1 to 5, or out of another number than 5 ("8/10"), makes the reply unreadable,
     since its scale is not known to be ours.
     """
+    if text.startswith(NO_REPLY):
+        return None
     normal = unicodedata.normalize("NFKC", text)
     for value in _objects(normal):
         if any(str(key).strip().lower() in _ALL_NAMES for key in value):
@@ -370,7 +376,14 @@ class Judge:
     def _ask(self, requests: Sequence[Request]) -> list[str]:
         if not requests:
             return []
-        return [reply.text for reply in self._engine.generate(requests, self._sampling)]
+        return [reply_text(reply) for reply in self._engine.generate(requests, self._sampling)]
+
+
+def reply_text(reply: Completion) -> str:
+    """What a judge said; for a request that failed, why, in a form that gives no verdict."""
+    if reply.finish_reason == "error":
+        return f"{NO_REPLY} {reply.text}".rstrip()
+    return reply.text
 
 
 _SWAPPED: dict[Verdict | None, Verdict | None] = {"A": "B", "B": "A", "tie": "tie", None: None}

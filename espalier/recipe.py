@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from espalier import plain_yaml
+from espalier.engines.base import HIDDEN
 from espalier.errors import UsageError, place
 from espalier.run import Shared
 from espalier.stages import SECTIONS, load
@@ -288,7 +289,8 @@ def _problem(item: Any, path: Path | None, marks: Marks) -> str:
         return f"'{dotted}' is missing{place_text}"
     message = item["msg"].removeprefix("Value error, ")
     found = item.get("input")
-    shown = "" if isinstance(found, dict | list) else f", found {found!r}"
+    hidden = item["type"] == HIDDEN or isinstance(found, dict | list)
+    shown = "" if hidden else f", found {found!r}"
     return f"'{dotted}': {message}{shown}{place_text}"
 
 

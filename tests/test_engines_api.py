@@ -317,8 +317,9 @@ def test_a_base_url_without_a_scheme_or_host_is_refused(url: str) -> None:
         OpenAIEngine(spec(url))
 
 
-def test_a_password_in_the_address_is_not_shown() -> None:
-    engine = OpenAIEngine(spec("http://user:hunter2@localhost:1/v1"))
+def test_a_password_in_the_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://user:hunter2@localhost:1/v1")
+    engine = OpenAIEngine(EngineSpec(engine="openai", model="m", api_key_env="FAKE_KEY"))
     assert "hunter2" not in engine.url + repr(engine)
 
 

@@ -121,7 +121,7 @@ def test_failed_attempts_that_were_billed_count_in_later_processes(tmp_path: Pat
     assert totals(meter) == expected
     assert totals(meter_of(tmp_path)) == expected
     with Journal(tmp_path / "curate/journal/teacher.jsonl") as journal:
-        assert len(journal) == 2
+        assert len(journal) == 3
         assert journal.damaged == 0
 
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import importlib
+import json
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from espalier.engines.limits import Gate, shared_limiter
 from espalier.engines.wire import (
     MAX_STOPS,
     OFFICIAL_HOST,
+    ApiOptions,
     Problem,
     host_of,
     is_local,
@@ -122,11 +124,19 @@ class OpenAIEngine:
         self._response = importlib.import_module(library).Response
 
     def _identity(self) -> str:
-        """What answers, for the journal: a text's continuation is no chat answer."""
-        if not self._texts:
-            return self.model
-        template = self.options.template
-        return f"{self.model} (completions{f' as {template}' if template else ''})"
+        """What answers, for the journal: a text's continuation is no chat answer, and what else
+        is sent can change one. Options that are not given leave no trace."""
+        name = self.model
+        if self._texts:
+            template = self.options.template
+            name += f" (completions{f' as {template}' if template else ''})"
+        sent = {field: getattr(self.options, field) for field in ApiOptions.DECISIVE}
+        sent["omit"] = sorted(set(self.options.omit))
+        sent = {field: value for field, value in sent.items() if value}
+        if not sent:
+            return name
+        text = json.dumps(sent, sort_keys=True, default=str)
+        return f"{name} (options {hashlib.sha256(text.encode()).hexdigest()[:16]})"
 
     def _open_client(self) -> Any:
         return self._openai.AsyncOpenAI(

@@ -6,16 +6,22 @@ this; no caller asks which one it holds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
+from espalier.engines.secrets import private_parts, secret_place
 from espalier.prices import Prices
 from espalier.records import Message, Messages
 
 FinishReason = Literal["stop", "length", "error"]
+# The kind of a validation error whose input may not be shown.
+HIDDEN = "hidden_input"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +71,21 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer. `token_ids`/`logprobs` (natural log, one a token) where the engine has them."""
+    """One answer. `token_ids`/`logprobs` (natural log, one a token) where the engine has them.
+
+    The `text` of one that ends in "error" says why there is no answer.
+    """
 
     text: str
     finish_reason: FinishReason = "stop"
     usage: Usage = field(default_factory=Usage)
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
+
+    @property
+    def billed(self) -> bool:
+        """Whether it is worth keeping: an answer, or an error that tokens were spent on."""
+        return self.finish_reason != "error" or self.usage != Usage()
 
 
 def in_order(answers: Iterable[tuple[int, Completion]]) -> Iterator[Completion]:
@@ -106,9 +120,9 @@ class Engine(Protocol):
 
 
 class EngineSpec(BaseModel):
-    """Which engine answers, as written in a recipe."""
+    """Which engine answers, as written in a recipe. A secret in it is refused, and not repeated."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     # How and where an engine is reached, how fast and for how much: none of it changes an answer.
     OPERATIONAL: ClassVar[frozenset[str]] = frozenset(
@@ -155,3 +169,39 @@ class EngineSpec(BaseModel):
     options: dict[str, Any] = Field(
         default_factory=dict, description="Engine-specific options (offline: blemish rates)."
     )
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, value: str | None) -> str | None:
+        if value is not None and private_parts(value):
+            raise PydanticCustomError(
+                HIDDEN,
+                "an address holds no user, password, query (?…) or fragment (#…) here, since "
+                "recipes are copied into run folders; name the environment variable that holds "
+                "the key in api_key_env, and put further request fields into options.extra_body",
+            )
+        return value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _variable_name(cls, value: str) -> str:
+        if not _VARIABLE.fullmatch(value):
+            raise PydanticCustomError(
+                HIDDEN,
+                "this is no name of an environment variable (letters, digits and _); the key "
+                "itself stays out of the recipe",
+            )
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _no_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
+        place = secret_place(value, "options")
+        if place is not None:
+            raise PydanticCustomError(
+                HIDDEN,
+                "'{place}' looks like a secret, and recipes are copied into run folders; name "
+                "the environment variable that holds it in api_key_env instead",
+                {"place": place},
+            )
+        return value

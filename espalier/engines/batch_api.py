@@ -321,7 +321,7 @@ class BatchEngine:
         if isinstance(outcome, Completion):
             self._answered(str(key), asked, outcome, work)
         elif outcome.kind == "prompt":
-            self._answered(str(key), asked, Completion("", "error"), work)
+            self._answered(str(key), asked, Completion(outcome.text, "error"), work)
         else:
             if outcome.usage is not None:
                 self._book(asked, outcome.usage, kept=False)
@@ -331,9 +331,8 @@ class BatchEngine:
         return None
 
     def _answered(self, key: str, asked: _Asked, completion: Completion, work: _Round) -> None:
-        kept = completion.finish_reason != "error"
-        if kept or completion.usage != Usage():
-            self._book(asked, completion.usage, kept=kept)
+        if completion.billed:
+            self._book(asked, completion.usage, kept=True)
         else:
             self._release(asked)
         del work.pending[key]

@@ -128,7 +128,7 @@ class Job:
             if outcome is None or isinstance(outcome, Completion):
                 return outcome
             if outcome.kind == "prompt":
-                return Completion("", "error")
+                return Completion(outcome.text, "error")
             if outcome.kind == "fatal":
                 raise self.engine.failure(outcome)
             if outcome.kind == "rate":
@@ -214,7 +214,7 @@ class Job:
         if usage is None:
             engine.account.release(*passage.reserved)
             return
-        kept = isinstance(outcome, Completion) and outcome.finish_reason != "error"
+        kept = isinstance(outcome, Completion) and outcome.billed
         engine.account.settle(*passage.reserved, usage, kept=kept)
         engine.limiter.correct(passage.taken, usage.prompt_tokens, usage.completion_tokens)
 

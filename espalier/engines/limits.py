@@ -30,6 +30,7 @@ FAILING = 0.1
 # The lowest latency is forgotten slowly, since prompts and server change over a long run.
 FORGET = 1.01
 MINUTE = 60.0
+_LONGEST_RESET = 86_400.0
 _DURATION = re.compile(r"([0-9.]+)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -233,7 +234,8 @@ def refill(headers: Mapping[str, str], name: str, need: float) -> float:
     """
     remaining = _number(headers.get(f"x-ratelimit-remaining-{name}"))
     reset = duration(headers.get(f"x-ratelimit-reset-{name}", ""))
-    if remaining is None or reset is None or remaining >= need:
+    # A time of day where a duration belongs is no reason to wait for years.
+    if remaining is None or reset is None or remaining >= need or reset > _LONGEST_RESET:
         return 0.0
     limit = _number(headers.get(f"x-ratelimit-limit-{name}"))
     if limit is None or limit <= remaining:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,6 +25,7 @@ from espalier.templates import get_template
 OFFICIAL_HOST = "api.openai.com"
 # An OpenAI server takes no more stop strings than this; further ones are applied here.
 MAX_STOPS = 4
+LONGEST_SERVER_WAIT = 86_400.0
 _REASONS: dict[str, FinishReason] = {"length": "length", "content_filter": "error"}
 
 
@@ -32,6 +33,10 @@ class ApiOptions(BaseModel):
     """What `options` of an `openai` engine may hold."""
 
     model_config = ConfigDict(extra="forbid")
+
+    # What is sent, and so what may be answered. The endpoint and its template have words of their
+    # own in an engine's identity; the rest says when and how often to ask.
+    DECISIVE: ClassVar[tuple[str, ...]] = ("max_tokens_field", "omit", "extra_body")
 
     backoff_seconds: float = Field(0.5, gt=0, description="First wait before trying again.")
     rate_limit_seconds: float = Field(
@@ -112,6 +117,9 @@ def read_value(value: Any, sampling: Sampling, clean: Callable[[str], str]) -> C
     if text is None:
         return Problem("the answer's first choice holds no message", "retry", usage=billed)
     reason = _REASONS.get(str(choices[0].get("finish_reason")), "stop")
+    if reason == "error":
+        text = clean(f"the server's content filter stopped the answer: {text}".rstrip(": "))
+        return Completion(text, reason, usage)
     text, reason = _cut(text, sampling.stop[MAX_STOPS:], reason)
     return Completion(text, reason, usage)
 
@@ -184,14 +192,22 @@ def server_message(error: Any) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait (RFC 9110 10.2.3: a number or a date), or None."""
+    """Seconds that the server asks to wait (RFC 9110 10.2.3: a number or a date), or None.
+
+    No more than a day: what is longer is no wait for a run.
+    """
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         with contextlib.suppress(ValueError):
-            return max(float(headers.get(name, "")) * scale, 0.0)
-    with contextlib.suppress(ValueError, TypeError):
+            return _seconds(float(headers.get(name, "")) * scale)
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         date = parsedate_to_datetime(headers.get("retry-after", ""))
-        return max(date.timestamp() - time.time(), 0.0)
+        return _seconds(max(date.timestamp() - time.time(), 0.0))
     return None
+
+
+def _seconds(wait: float) -> float | None:
+    """A wait that can be meant; None for a negative one and for what is no number."""
+    return min(wait, LONGEST_SERVER_WAIT) if math.isfinite(wait) and wait >= 0 else None
 
 
 def parse_options(options: Mapping[str, Any]) -> ApiOptions:
@@ -207,17 +223,25 @@ def parse_options(options: Mapping[str, Any]) -> ApiOptions:
 
 
 def host_of(base_url: str) -> str:
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(
-            f"The base_url '{public_url(base_url)}' is no address of an API.",
-            expected="http://… or https://…, for example http://localhost:8000/v1",
-        )
-    return parts.hostname
+    """The host of an API's address. Raises UsageError, which shows no user, password or query."""
+    shown = ""
+    try:
+        parts = urlsplit(base_url)
+        shown = f" '{public_url(base_url)}'"
+        # Reading the port checks it.
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts.hostname
+        why = ""
+    except ValueError:
+        why = " (host or port are not right)"
+    raise UsageError(
+        f"The base_url{shown} is no address of an API{why}.",
+        expected="http://… or https://…, for example http://localhost:8000/v1 or http://[::1]:8000",
+    )
 
 
 def public_url(base_url: str) -> str:
-    """The address without user, password and query."""
+    """The address without user, password and query. Raises ValueError for a malformed one."""
     parts = urlsplit(base_url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
