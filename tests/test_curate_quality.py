@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import tiny
+
 from espalier.curate.config_select import IfdQuality, JudgeQuality, QualityConfig, RewardQuality
 from espalier.curate.pipeline import Ledger, Step
 from espalier.curate.quality import ifd_step, judge_step, reward_step, with_quality

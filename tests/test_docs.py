@@ -66,7 +66,8 @@ def test_the_printed_recipe_curates(
     ]
     Path("comparisons.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
     assert main(["recipe", "validate", "mine.yaml"]) == 0
-    assert "curate, data_report, sft, reward, reward_eval, ppo, evaluate, report" in capsys.readouterr().out
+    stages = "curate, data_report, sft, reward, reward_eval, ppo, evaluate, report"
+    assert stages in capsys.readouterr().out
     assert main(["run", "mine.yaml", "--stage", "curate"]) == 0
     made = Path("runs/mine/curate")
     counts = {
