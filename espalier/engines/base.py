@@ -142,8 +142,8 @@ class EngineSpec(BaseModel):
     engine: Literal["offline", "transformers", "openai", "vllm", "vllm-server"] = Field(
         "offline",
         description="offline (embedded, synthetic), transformers (a local model), "
-        "openai (any OpenAI-compatible API), vllm (a local model, in this process), vllm-server "
-        "(a local model, served by vLLM in a process of its own).",
+        "openai (any OpenAI-compatible API), vllm (a local model, in a child process), "
+        "vllm-server (a local model, served by vLLM over HTTP).",
     )
     model: str = Field("espalier-offline", description="Model name, hub name or folder.")
     base_url: str | None = Field(None, description="API address, e.g. http://localhost:8000/v1.")
