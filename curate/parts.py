@@ -7,6 +7,7 @@ their sizes, its funnel rows and its notes. A part whose marker and files are th
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -89,7 +90,10 @@ class Parts:
         # The stage holds a lock, so temporary files here are those of a killed process.
         for here in (folder, folder / MARKERS):
             for stale in here.glob(".tmp-*") if here.is_dir() else ():
-                stale.unlink()
+                if stale.is_dir():
+                    shutil.rmtree(stale)
+                else:
+                    stale.unlink()
 
     def run(self, name: str, outputs: Sequence[str], work: Callable[[Work], None]) -> Done:
         """Do the part `name` unless it is done; `work` has to write each of `outputs`."""

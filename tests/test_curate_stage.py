@@ -167,6 +167,8 @@ def test_an_unfinished_run_goes_on_from_its_parts(small: Path, tmp_path: Path) -
         (folder / ".steps" / name).unlink()
     (folder / "train.parquet").unlink()
     (folder / ".tmp-1-train.jsonl").write_text("{", encoding="utf-8")
+    (folder / ".tmp-2").mkdir()
+    (folder / ".tmp-2" / "0.feather").write_bytes(b"ARROW1")
     kept = (folder / "self_instruct.jsonl").stat().st_mtime_ns
     assert run_stage("curate", recipe_from(SMALL), tmp_path) == "done"
     assert contents(folder) == contents(small)
