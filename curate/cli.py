@@ -13,8 +13,6 @@ _OUTPUTS = ("train.jsonl", "train.parquet", "eval.jsonl", "prompts.jsonl", "pref
             "preferences_eval.jsonl", "rejects.jsonl", "clusters.jsonl", "contamination.jsonl",
             "funnel.json", "statistics.json", "card.md", "manifest.json",
             "data.html")  # fmt: skip
-# Rows of a file somebody already has are near duplicates of one another from here on.
-NEAR = 0.8
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,10 +50,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     alone.add_argument(
         "--near",
         type=_share,
-        default=NEAR,
+        default=0.0,
         metavar="J",
         help="remove rows whose prompt and answer have a Jaccard similarity of J or more with a "
-        f"kept row's (default: {NEAR}; 0: keep near duplicates)",
+        "kept row's, for example 0.8 (default: near duplicates stay)",
     )
     alone.add_argument(
         "--against",
@@ -85,7 +83,7 @@ def _curate(args: argparse.Namespace) -> int:
     if args.input is None:
         names = ("output", "on_bad_row", "output_format", "against", "repair", "mask_pii")
         given = [name for name in names if getattr(args, name)]
-        if given or args.format != "auto" or args.near != NEAR:
+        if given or args.format != "auto" or args.near:
             raise UsageError(
                 "--output, --format, --near, --against, --repair, --mask-pii, --on-bad-row and "
                 "--output-format go with --input.",
