@@ -67,11 +67,21 @@ class SFTConfig(Optimisation):
     format: str = Field("auto", description="Format of the data files; auto detects it.")
     limit: int | None = Field(None, ge=1, description="Rows to use of each file.")
     template: str | None = Field(
-        None, description="Prompt template; by default the model's own, else espalier."
+        None,
+        description="Prompt template: a name, model (the tokenizer's chat template), or a Jinja "
+        "file (.jinja, .j2); by default the model's own, else espalier.",
     )
     max_length: int = Field(512, ge=8, description="Longest row in tokens.")
     over_long: Literal["truncate", "drop", "stop"] = Field(
         "truncate", description="Longer rows: cut from the side of the prompt, drop, or stop."
+    )
+    train_on: Literal["all", "last"] = Field(
+        "all", description="Learn all turns of the assistant, or the last of each row only."
+    )
+    markers: list[str] = Field(
+        default_factory=list,
+        description="Texts of the template (such as <|im_end|>) that become single tokens where "
+        "the tokenizer has none; the named templates bring their own.",
     )
     validation: Validation = Field(
         default_factory=lambda: Validation.model_validate({}), description="Validation loss."
