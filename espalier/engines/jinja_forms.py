@@ -7,7 +7,7 @@ from espalier.templates import ESPALIER_JINJA, Template, get_template
 _LOOP = "{% for m in messages %}"
 _SYSTEM = (
     "{% set found = messages | selectattr('role', 'equalto', 'system')"
-    " | map(attribute='content') | list %}{% set system = found[0] if found else '' %}"
+    " | map(attribute='content') | list %}{% set system = found | join('\\n\\n') %}"
 )
 _CHATML = (
     _LOOP + "{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
@@ -20,7 +20,7 @@ _QA = (
     "{% if add_generation_prompt %}{{ 'Answer:' }}{% endif %}"
 )
 _VICUNA = (
-    _SYSTEM + "{{ (system if found else DEFAULT) + ' ' }}" + _LOOP + "{% if m.role == 'user' %}"
+    _SYSTEM + "{{ (system or DEFAULT) + ' ' }}" + _LOOP + "{% if m.role == 'user' %}"
     "{{ 'USER: ' + m.content + ' ' }}{% elif m.role == 'assistant' %}"
     "{{ 'ASSISTANT: ' + m.content + eos_token }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
@@ -37,8 +37,11 @@ _ALPACA = (
 
 def jinja_of(template: Template, *, bos: bool = False) -> str | None:
     """The Jinja text that renders what `template` renders for a conversation that a user opens;
-    None for "model" (the tokenizer has its own). `bos` puts the tokenizer's BOS first.
+    None for "model" (the tokenizer has its own). `bos` puts the tokenizer's BOS first, where the
+    template does not see to that itself.
     """
+    if template.jinja is not None:
+        return None if template.name == "model" else template.jinja
     forms = {
         "espalier": ESPALIER_JINJA,
         "chatml": _CHATML,

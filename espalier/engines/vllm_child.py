@@ -7,7 +7,8 @@ ended or standard input is closed: vLLM's own processes would outlive a killed p
 
 Requests: {"call", "number", "prompt": [ids], "sampling": {…}}, {"abort": call},
 {"reload": folder}. Answers: {"ready": longest}, {"failed": reason},
-{"call", "number", "ids", "logprobs", "reason"}, {"call", "error"}, {"reloaded": true}.
+{"call", "number", "ids", "logprobs", "reason"}, {"call", "error"}, {"reloaded": true} or
+{"reloaded": false, "reason"}.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import difflib
 import json
 import os
 import queue
+import shutil
 import signal
 import sys
 import threading
@@ -29,6 +31,10 @@ LOOK_SECONDS = 0.5
 END_SECONDS = 5.0
 # Requests handed to vLLM at once; more would only wait inside it.
 INSIDE = 1024
+# An older vLLM has no such method; weights have another name or shape, or memory is short.
+RELOAD_ERRORS = (
+    AttributeError, AssertionError, LookupError, OSError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
 
 
 def main() -> None:
@@ -50,11 +56,14 @@ def watch_parent(parent: int) -> None:
     """End when the parent has. A signal at its death would come at the end of its thread."""
     while os.getppid() == parent:
         time.sleep(LOOK_SECONDS)
-    # Nobody is left who would read the log or remove it.
+    # Nobody is left who would read the log, or remove it and the weights handed over.
     log = os.environ.get("ESPALIER_VLLM_TEMPORARY_LOG")
     if log:
         with contextlib.suppress(OSError):
             os.unlink(log)
+    folder = os.environ.get("ESPALIER_VLLM_TEMPORARY_FOLDER")
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
     end_group()
 
 
@@ -164,13 +173,19 @@ class Loop:
             for name in names:
                 del self.inside[name]
         elif "reload" in message:
-            path = message["reload"]
-            self.llm.collective_rpc("reload_weights", kwargs={"weights_path": path})
-            self.llm.apply_model(repack_embeddings)
-            self.engine.reset_prefix_cache()
-            self.tell({"reloaded": True})
+            self.tell(self.reload(message["reload"]))
         else:
             self.waiting.append(message)
+
+    def reload(self, folder: str) -> dict[str, Any]:
+        """Exchange the weights in place; cached keys and values were those of the old ones."""
+        try:
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+            self.llm.apply_model(repack_embeddings)
+            self.engine.reset_prefix_cache()
+        except RELOAD_ERRORS as error:
+            return {"reloaded": False, "reason": f"{type(error).__name__}: {error}"}
+        return {"reloaded": True}
 
     def hand_in(self, message: dict[str, Any]) -> None:
         from vllm import SamplingParams

@@ -7,26 +7,17 @@ needs no `__main__` guard; and its output can be kept off the terminal.
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import select
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 from espalier.engines.base import Completion, FinishReason, Request, Sampling, Usage, in_order
 from espalier.engines.chat import ChatForm, Stops, load_chat_form, weights_identity
 from espalier.engines.vllm_options import VLLMOptions
-from espalier.engines.vllm_process import VLLMProcess, Waiting, require_vllm
-from espalier.errors import InputError, StageError, UsageError, require
+from espalier.engines.vllm_process import require_vllm
+from espalier.engines.vllm_session import SEED_BITS, Asked, VLLMSession, check_finite
+from espalier.errors import StageError, require
 from espalier.models import check_source
-
-# Requests under way at once; the rest wait here, where they take less memory.
-WINDOW = 2048
-# vLLM takes a seed of 64 bits with a sign.
-_SEED_BITS = 63
 
 
 class VLLMEngine:
@@ -120,11 +111,8 @@ class VLLMEngine:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    prompt: list[int]
-    limit: int
+class _Asked(Asked):
     stops: Stops
-    sampling: dict[str, Any]
 
 
 def _asked(
@@ -151,142 +139,29 @@ def _asked(
             "max_tokens": limit,
             "stop": list(stops.strings),
             "stop_token_ids": sorted(stops.ids),
-            "seed": row_seed(seed, prompt, request.sample) % (1 << _SEED_BITS),
+            "seed": row_seed(seed, prompt, request.sample) % (1 << SEED_BITS),
         }
-        asked.append(_Asked(prompt, limit, stops, settings))
+        asked.append(_Asked(prompt, limit, settings, stops))
     return asked
 
 
-class _Running:
-    """A loaded model: `longest` is the most tokens of prompt and answer together."""
+class _Running(VLLMSession):
+    """A loaded model with the form in which it is asked."""
 
     def __init__(self, source: str, options: VLLMOptions) -> None:
         self.form: ChatForm = load_chat_form(source, options.template)
-        self._calls = 0
-        # Answers of calls other than the one that reads (two iterators may take turns).
-        self._boxes: dict[int, deque[dict[str, Any]]] = {}
-        ours, theirs = os.pipe()
-        self._answers: BinaryIO = os.fdopen(ours, "rb")
-        environment = {**options.environment(source), "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-        try:
-            words = [str(theirs), json.dumps(options.settings(source))]
-            self._process = VLLMProcess(
-                "answer", words, environment=environment, pass_fds=(theirs,)
-            )
-        finally:
-            os.close(theirs)
-        try:
-            self.longest = self._wait_until_ready(source, options.load_seconds)
-        except BaseException:
-            self.close()
-            raise
-
-    def _wait_until_ready(self, source: str, seconds: float) -> int:
-        with Waiting(f"vLLM is loading {source}") as waiting:
-            while not select.select([self._answers], [], [], 0.2)[0]:
-                waiting.show()
-                if waiting.seconds > seconds:
-                    raise self._process.failure(
-                        f"did not load the model within {seconds:g} s",
-                        hint="raise options.load_seconds, or look at the whole log",
-                    )
-        message = self._read()
-        if "ready" in message:
-            return int(message["ready"])
-        if message.get("user"):
-            near = message.get("near")
-            raise UsageError(
-                f"{message['failed']}.",
-                where="options.vllm",
-                hint=f"did you mean '{near[0]}'?" if near else None,
-            )
-        raise InputError(
-            "vLLM can't load this model: " + _first_lines(message["failed"]),
-            where=source,
-            hint="engine: transformers takes any model that transformers can load",
+        super().__init__(
+            source,
+            options.settings(source),
+            options.environment(source),
+            load_seconds=options.load_seconds,
         )
-
-    @property
-    def alive(self) -> bool:
-        return self._process.alive
-
-    def exchange(self, asked: Sequence[_Asked]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Ask all, and yield (index, answer) as they come."""
-        self._calls += 1
-        call = self._calls
-        box = self._boxes[call] = deque()
-        waiting = deque(range(len(asked)))
-        pending = 0
-        try:
-            while waiting or pending:
-                while waiting and pending < WINDOW:
-                    index = waiting.popleft()
-                    if asked[index].limit <= 0:
-                        yield index, {"ids": [], "logprobs": [], "reason": "length"}
-                        continue
-                    self._send(call, index, asked[index])
-                    pending += 1
-                if pending:
-                    message = self._next(call, box)
-                    pending -= 1
-                    yield message["number"], message
-        finally:
-            del self._boxes[call]
-            if pending and self._process.alive:
-                self._process.write(json.dumps({"abort": call}).encode() + b"\n")
-
-    def _send(self, call: int, index: int, asked: _Asked) -> None:
-        message = {
-            "call": call,
-            "number": index,
-            "prompt": asked.prompt,
-            "sampling": asked.sampling,
-        }
-        self._process.write(json.dumps(message).encode() + b"\n")
-
-    def _next(self, call: int, box: deque[dict[str, Any]]) -> dict[str, Any]:
-        while not box:
-            message = self._read()
-            # What comes late for a call that was left is of no use.
-            if message.get("call") in self._boxes:
-                self._boxes[message["call"]].append(message)
-        message = box.popleft()
-        if "error" in message:
-            raise StageError(f"vLLM refuses a request: {_first_lines(message['error'])}")
-        return message
-
-    def _read(self) -> dict[str, Any]:
-        line = self._answers.readline()
-        if not line.endswith(b"\n"):
-            raise self._process.failure("ended unexpectedly")
-        message: dict[str, Any] = json.loads(line)
-        return message
 
     def completion(self, asked: _Asked, answer: Mapping[str, Any]) -> Completion:
         """Raises StageError when the model's output is not finite."""
         ids, logprobs = tuple(answer["ids"]), tuple(answer["logprobs"])
-        if not all(map(math.isfinite, logprobs)):
-            raise StageError(
-                "The model's output is not finite (NaN or infinity), so nothing can be sampled.",
-                hint="its weights are broken (training diverged?), or its dtype is too narrow: "
-                "try dtype: float32",
-            )
+        check_finite(logprobs)
         if not ids:
             return Completion("", "length", Usage(len(asked.prompt), 0))
         reason: FinishReason = "stop" if answer["reason"] == "stop" else "length"
         return self.form.completion(ids, logprobs, reason, len(asked.prompt), asked.stops)
-
-    def reload(self, folder: str) -> None:
-        self._process.write(json.dumps({"reload": os.path.abspath(folder)}).encode() + b"\n")
-        while "reloaded" not in (message := self._read()):
-            if message.get("call") in self._boxes:
-                self._boxes[message["call"]].append(message)
-
-    def close(self) -> None:
-        self._process.close()
-        self._answers.close()
-
-
-def _first_lines(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(lines[:4])[:500]

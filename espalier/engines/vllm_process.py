@@ -53,7 +53,8 @@ def has_gpu() -> bool:
 class VLLMProcess:
     """One process of `vllm_child.py`.
 
-    `alive` while it runs. `close` ends it and all that it started; a second call does nothing.
+    `hint` is what `failure` advises. `alive` while it runs. `close` ends it and all that it
+    started; a second call does nothing.
     """
 
     def __init__(
@@ -64,8 +65,13 @@ class VLLMProcess:
         environment: Mapping[str, str | None],
         pass_fds: Sequence[int] = (),
         log: Path | None = None,
+        hint: str | None = None,
     ) -> None:
         require_vllm()
+        self._hint = hint or (
+            "too little memory? lower options.kv_cache_gib or max_model_len; "
+            "the whole log is kept; answers that arrived are kept too"
+        )
         self.log = log or _log_file()
         self._keep_log = log is not None or bool(os.environ.get(DEBUG))
         self._over = False
@@ -111,9 +117,7 @@ class VLLMProcess:
             f"vLLM {what}."
             + (f" The end of its log:\n{tail}\n" if tail else " Its log is empty.\n"),
             where=str(self.log),
-            hint=hint
-            or "too little memory? lower options.kv_cache_gib or max_model_len; "
-            "the whole log is kept; answers that arrived are kept too",
+            hint=hint or self._hint,
         )
 
     def _last_lines(self) -> list[str]:
