@@ -37,7 +37,8 @@ from espalier.train.actors import Critic, Episode, collate, without_dropout, zer
 from espalier.train.config_rl import PPOConfig  # noqa: E402
 from espalier.train.experience import Experience, make_plan  # noqa: E402
 from espalier.train.monitor import read_metrics  # noqa: E402
-from espalier.train.ppo_loop import PPO, TIMINGS, Parts, check_slices  # noqa: E402
+from espalier.train.ppo_loop import PPO, TIMINGS  # noqa: E402
+from espalier.train.ppo_parts import Parts, check_slices  # noqa: E402
 
 TEMPLATE = get_template("espalier")
 

@@ -9,9 +9,8 @@ position before it, from which the policy chose it and at which the critic judge
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +75,10 @@ def collate(episodes: Sequence[Episode], pad: int, device: Any = None) -> Batch:
     )
 
 
+# Entropies cost a softmax over the vocabulary: none, as a number, or with its gradient.
+Entropy = Literal["skip", "measure", "train"]
+
+
 class Policy(nn.Module):
     """A causal language model, giving log-probabilities and entropies of response tokens."""
 
@@ -85,22 +88,83 @@ class Policy(nn.Module):
         self.temperature = temperature
 
     def forward(
-        self, ids: Tensor, states: Tensor, tokens: Tensor, entropy_gradient: bool = False
+        self,
+        ids: Tensor,
+        states: Tensor,
+        tokens: Tensor,
+        entropy: Entropy = "measure",
+        temperature: float | None = None,
+    ) -> Any:
+        """Log-probabilities [n] and entropies [n] in float32, both tempered (see `token_pass`)."""
+        return self.token_pass(ids, states, tokens, entropy, temperature)
+
+    def token_pass(
+        self,
+        ids: Tensor,
+        states: Tensor,
+        tokens: Tensor,
+        entropy: Entropy = "measure",
+        temperature: float | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities [n] and entropies [n] in float32, both tempered.
+        """Log-probabilities [n] and entropies [n] (zeros for "skip"), divided by the temperature.
 
         Logits are made at `states` only, which for short answers is most of the saving.
+        `temperature` None is the sampling's.
         """
+        logits, _ = self.states_pass(ids, states)
+        return self._numbers(logits, tokens, entropy, temperature)
+
+    def states_pass(self, ids: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [n, V] float32 at flat positions `states`, last hidden states [B*L, d]."""
+        kept: list[Tensor] = []
 
         def select(hidden: Tensor) -> Tensor:
-            return hidden.reshape(-1, hidden.shape[-1]).index_select(0, states)[None]
+            kept.append(hidden.reshape(-1, hidden.shape[-1]))
+            return kept[0].index_select(0, states)[None]
 
         with selected_logits(self.model, select):
             logits = self.model(input_ids=ids, use_cache=False).logits[0].float()
-        logprobs = token_logprobs(logits, tokens, self.temperature)
-        with nullcontext() if entropy_gradient else torch.no_grad():
-            entropies = token_entropy(logits, self.temperature)
+        return logits, kept[0]
+
+    def _numbers(
+        self, logits: Tensor, tokens: Tensor, entropy: Entropy, temperature: float | None
+    ) -> tuple[Tensor, Tensor]:
+        temperature = self.temperature if temperature is None else temperature
+        logprobs = token_logprobs(logits, tokens, temperature)
+        if entropy == "skip":
+            return logprobs, torch.zeros_like(logprobs)
+        with torch.set_grad_enabled(entropy == "train" and torch.is_grad_enabled()):
+            entropies = token_entropy(logits, temperature)
         return logprobs, entropies
+
+
+class ActorCritic(Policy):
+    """Policy and critic on one trunk: beside the head of the vocabulary stands one of values.
+
+    The value head begins at zero: every state is worth 0 until it learns.
+    """
+
+    def __init__(self, model: Any, temperature: float) -> None:
+        super().__init__(model, temperature)
+        width = int(model.get_output_embeddings().weight.shape[1])
+        with torch.random.fork_rng(devices=[]):
+            self.score = ExactHead(width, 1, bias=False)
+        nn.init.zeros_(self.score.weight)
+
+    def forward(
+        self,
+        ids: Tensor,
+        states: Tensor,
+        tokens: Tensor,
+        entropy: Entropy = "measure",
+        temperature: float | None = None,
+        ends: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `Policy`, and values [n] at `states`, followed by those at `ends` where given."""
+        logits, hidden = self.states_pass(ids, states)
+        where = states if ends is None else torch.cat([states, ends])
+        values: Tensor = self.score(hidden.index_select(0, where))[:, 0]
+        return *self._numbers(logits, tokens, entropy, temperature), values
 
 
 class Critic(nn.Module):
@@ -160,6 +224,26 @@ def plain_attention(model: Any, autocast: torch.dtype | None, longest: int) -> A
     if on_cpu and autocast is torch.bfloat16 and longest <= PLAIN_ATTENTION_TOKENS:
         model.set_attn_implementation("eager")
     return model
+
+
+def value_model(model: Any) -> Any:
+    """A model of values with the trunk of a causal language model, which it shares."""
+    from transformers import AutoModelForSequenceClassification
+
+    auto: Any = AutoModelForSequenceClassification
+    found = auto.from_config(model.config, num_labels=1)
+    found.base_model.load_state_dict(model.base_model.state_dict())
+    return found.to(next(model.parameters()).device).eval()
+
+
+def keep_no_activations(model: Any) -> Any:
+    """Compute the activations of a layer again in the backward pass instead of keeping them.
+
+    transformers does so in train mode only; without dropout (see `without_dropout`) both modes
+    give the same numbers.
+    """
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model.train()
 
 
 def without_dropout(model: nn.Module) -> nn.Module:

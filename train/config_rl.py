@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from espalier.train.config_parts import Optimisation, Strict
+from espalier.train.config_parts import LoraConfig, Optimisation, Strict
+from espalier.train.config_policy import PretrainingMix
+from espalier.train.config_rollout import RolloutOptions, Rollouts
 
 # What A2C is in PPO's terms; any other value beside `algorithm: a2c` is a contradiction.
 A2C: dict[str, Any] = {"epochs": 1, "clip": None, "value_clip": None, "dual_clip": None}
@@ -97,17 +99,50 @@ class PPOConfig(Strict):
 
     learning_rate: float = Field(3e-4, gt=0, description="Of the policy, at the start.")
     critic_learning_rate: float | None = Field(None, gt=0, description="Default: the policy's.")
-    final_learning_rate: float = Field(
-        0.2, ge=0, le=1, description="Share of the learning rates left at the last iteration."
+    schedule: Literal["linear", "constant"] = Field(
+        "linear", description="Course of the learning rates over the iterations, after warm-up."
     )
-    adam_epsilon: float = Field(1e-5, gt=0, description="Epsilon of Adam.")
+    final_learning_rate: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of the learning rates left at the last iteration. Default: 0.2 "
+        "(constant: 1).",
+    )
+    warmup: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Warm-up of each network from its first iteration, as a part of all.",
+    )
+    adam_epsilon: float = Field(1e-5, gt=0, description="Epsilon of AdamW.")
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled decay of matrices.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    gradient_checkpointing: bool = Field(
+        False, description="Compute activations twice instead of keeping them: less memory."
+    )
+    lora: LoraConfig | None = Field(
+        None,
+        description="Train low-rank adapters of the policy; the reference is the same model "
+        "without them. Where the policy's folder is an adapter, that one is trained on.",
+    )
+    pretraining_mix: PretrainingMix | None = Field(
+        None, description="PPO-ptx: next-token loss on further rows in every step of the policy."
+    )
 
     temperature: float = Field(
         1.0, gt=0, description="Of sampling; all logits are divided by it, in training as well."
     )
     max_new_tokens: int = Field(
         32, ge=1, description="Tokens an answer may have, the end included."
+    )
+    rollouts: Rollouts = Field(
+        "transformers",
+        description="What samples: transformers (the policy itself), vllm (its weights follow the "
+        "policy in place), or auto: vllm where it and a CUDA device are there.",
+    )
+    rollout_options: RolloutOptions = Field(
+        default_factory=RolloutOptions, description="How vLLM runs beside the training."
     )
 
     kl_coefficient: float = Field(0.05, ge=0, description="Weight of the KL to the first policy.")
@@ -134,16 +169,28 @@ class PPOConfig(Strict):
     clip: float | None = Field(0.2, gt=0, description="Range of the probability ratio.")
     value_clip: float | None = Field(0.2, gt=0, description="Range of values around the old ones.")
     dual_clip: float | None = Field(None, gt=1, description="Bound for negative advantages.")
-    importance_cap: float | None = Field(
-        None,
-        gt=0,
-        description="Weigh tokens by training over sampling probability, cut at this value.",
+    importance_cap: Annotated[float, Field(gt=0)] | Literal["auto"] | None = Field(
+        "auto",
+        description="Weigh tokens by training over sampling probability, cut at this value. "
+        "auto: 2 where vLLM samples, else no weights; null: none.",
     )
     whiten_advantages: bool = Field(True, description="Advantages to mean 0 and variance 1.")
     whiten_rewards: bool = Field(False, description="Scale rewards to variance 1, mean kept.")
     entropy_coefficient: float = Field(0.0, ge=0, description="Weight of an entropy bonus.")
-    critic_init: Literal["reward", "zero"] = Field(
-        "reward", description="Critic from the reward model, or from the policy with a zero head."
+    critic: Literal["separate", "shared"] = Field(
+        "separate",
+        description="A network of its own, or a value head on the policy's trunk (one optimizer).",
+    )
+    critic_init: Literal["reward", "zero"] | None = Field(
+        None,
+        description="Critic from the reward model (default), or from the policy with a zero "
+        "head (the only one where it is shared).",
+    )
+    value_coefficient: float | None = Field(
+        None,
+        gt=0,
+        description="Weight of the value loss beside the policy's, for a shared critic. "
+        "Default: 0.1.",
     )
 
     normalise_scores: bool = Field(
@@ -189,9 +236,50 @@ class PPOConfig(Strict):
             raise ValueError(
                 f"minibatch ({self.minibatch}) is larger than rollout_batch ({self.rollout_batch})"
             )
+        if self.rollouts == "transformers" and self.rollout_options != RolloutOptions():
+            given = ", ".join(self.rollout_options.model_dump(exclude_defaults=True))
+            raise ValueError(
+                f"rollout_options ({given}) are those of vLLM, and rollouts is transformers; "
+                "use rollouts: vllm or auto"
+            )
         if self.reward is None and not self.rules:
             raise ValueError("there is no reward: name a reward model (reward) or rules")
         return self
+
+    @model_validator(mode="after")
+    def _networks(self) -> PPOConfig:
+        """One trunk has one optimizer and no reward model's weights; dropout has no place."""
+        if self.critic == "shared":
+            for name in ("critic_learning_rate", "critic_init"):
+                if getattr(self, name) not in (None, "zero"):
+                    raise ValueError(
+                        f"{name}: {getattr(self, name)} contradicts critic: shared, where the "
+                        "policy's trunk and optimizer are the critic's; leave it out"
+                    )
+            self.value_coefficient = self.value_coefficient or 0.1
+        elif self.value_coefficient is not None:
+            raise ValueError(
+                f"value_coefficient: {self.value_coefficient} contradicts critic: separate, "
+                "whose loss has a step of its own; use critic_learning_rate, or critic: shared"
+            )
+        self.critic_init = self.critic_init or ("zero" if self.critic == "shared" else "reward")
+        if self.schedule == "constant" and self.final_learning_rate not in (None, 1.0):
+            raise ValueError(
+                f"final_learning_rate: {self.final_learning_rate} contradicts schedule: constant"
+            )
+        if self.lora is not None and self.lora.dropout:
+            raise ValueError(
+                f"lora.dropout: {self.lora.dropout} would make new and old probabilities of PPO "
+                "differ by chance; set it to 0"
+            )
+        return self
+
+    @property
+    def final_rate(self) -> float:
+        """Share of the learning rates left at the last iteration."""
+        if self.final_learning_rate is None:
+            return 1.0 if self.schedule == "constant" else 0.2
+        return self.final_learning_rate
 
     @property
     def minibatches(self) -> int:
@@ -200,8 +288,13 @@ class PPOConfig(Strict):
 
     @property
     def optimizer_steps(self) -> tuple[int, int]:
-        """Planned optimizer steps of (policy, critic) without an early end."""
+        """Planned optimizer steps of (policy, critic) without an early end.
+
+        A shared critic has none of its own.
+        """
         each = self.epochs * self.minibatches
+        if self.critic == "shared":
+            return (self.iterations * each, 0)
         return (
             max(0, self.iterations - self.critic_only_iterations) * each,
             self.iterations * each,

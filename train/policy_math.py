@@ -242,3 +242,8 @@ def explained_variance(
 def linear_decay(step: int, steps: int, final: float) -> float:
     """The factor of the learning rate at `step` of `steps` (from 0): 1 falling to `final`."""
     return 1.0 + (final - 1.0) * step / max(steps - 1, 1)
+
+
+def warm_up(step: int, steps: int) -> float:
+    """The factor of the learning rate in a linear warm-up over `steps`, then 1 (from step 0)."""
+    return min(1.0, (max(step, 0) + 1) / (steps + 1))

@@ -17,7 +17,8 @@ from espalier.train.sources import data_files, model_source, stage_seed
 
 if TYPE_CHECKING:
     from espalier.train.actors import Critic
-    from espalier.train.ppo_loop import PPO, Parts
+    from espalier.train.ppo_loop import PPO
+    from espalier.train.ppo_parts import Parts
     from espalier.train.rollout import RewardModel
 
 
@@ -25,6 +26,8 @@ def inputs(context: StageContext) -> dict[str, Path]:
     """The policy's and the reward model's folders, the prompts, and rules given as files."""
     options: PPOConfig = context.options
     names = [options.prompts]
+    if options.pretraining_mix is not None:
+        names += options.pretraining_mix.data
     names += [rule.rpartition(":")[0] for rule in options.rules if ".py:" in rule]
     found = data_files(context, names)
     for name, text in (("model", options.model), ("reward", options.reward)):
@@ -38,20 +41,24 @@ def plan(context: StageContext) -> list[str]:
     """What the stage will do, for `espalier recipe explain`."""
     options: PPOConfig = context.options
     policy_steps, critic_steps = options.optimizer_steps
+    steps = f"{policy_steps:,} steps of the policy, {critic_steps:,} of the critic"
+    if options.critic == "shared":
+        steps = f"{policy_steps:,} steps of the policy with the critic on its trunk"
     return [
         f"{options.iterations} iterations of {options.rollout_batch} episodes: "
         f"{options.iterations * options.rollout_batch:,} answers of up to "
         f"{options.max_new_tokens} tokens",
-        f"{options.epochs} epochs of {options.minibatches} minibatches: {policy_steps:,} steps of "
-        f"the policy, {critic_steps:,} of the critic",
+        f"{options.epochs} epochs of {options.minibatches} minibatches: {steps}",
     ]
 
 
 def run(context: StageContext) -> dict[str, Any]:
     """Train the policy against its reward; writes model/ and returns counts."""
+    from espalier.train.policy_adapters import merged
+
     learner = prepare(context)
     counts = learner.run()
-    policy = learner.accelerator.unwrap_model(learner.policy).model
+    policy = merged(learner.accelerator.unwrap_model(learner.policy).model)
     if learner.accelerator.is_main_process:
         parts = learner.parts
         save_model(policy, parts.tokenizer, parts.template.name, context.folder / "model")
@@ -73,8 +80,9 @@ def load_parts(context: StageContext) -> Parts:
     """Policy, frozen copy of it, critic, reward model, rules, prompts."""
     import torch
 
-    from espalier.train.actors import plain_attention, without_dropout
-    from espalier.train.ppo_loop import Parts, run_precision
+    from espalier.train.actors import keep_no_activations, plain_attention, without_dropout
+    from espalier.train.ppo_parts import Parts, run_precision
+    from espalier.train.pretraining_mix import load_rows
     from espalier.train.rollout import load_rule, prompt_pool, stop_tokens
 
     options: PPOConfig = context.options
@@ -82,16 +90,20 @@ def load_parts(context: StageContext) -> Parts:
     tokenizer = load_tokenizer(source)
     template = template_of(source, tokenizer=tokenizer, name=options.template)
     autocast = run_precision(options)
-    policy, reference = (load_model(source) for _ in range(2))
+    policy, reference = load_policy(source, options, stage_seed(context))
     reward = load_reward(context, tokenizer, template.name) if options.reward else None
     critic = load_critic(context, reward)
-    for parameter in reference.parameters():
-        parameter.requires_grad_(False)
     rows = read_prompts(context)
     pool, left_out = prompt_pool(rows, tokenizer, template, prompt_limit(options, policy))
+    positions = getattr(policy.config, "max_position_embeddings", None)
     longest = max(len(prompt.ids) for prompt in pool) + options.max_new_tokens
-    for model in (policy, reference, critic.model):
-        plain_attention(without_dropout(model), autocast, longest)
+    for model in (policy, reference, critic.model if critic else None):
+        if model is not None:
+            plain_attention(without_dropout(model), autocast, longest)
+    if options.gradient_checkpointing:
+        for model in (policy, critic.model if critic else None):
+            if model is not None:
+                keep_no_activations(model)
     say(
         f"  {len(pool):,} prompts ({left_out:,} too long), "
         f"{sum(p.numel() for p in policy.parameters()):,} parameters, "
@@ -107,7 +119,23 @@ def load_parts(context: StageContext) -> Parts:
         rules=[(name, load_rule(name), weight) for name, weight in options.rules.items()],
         pool=pool,
         stop_ids=stop_tokens(policy, tokenizer, template),
+        pretraining=load_rows(context, tokenizer, template, positions),
     )
+
+
+def load_policy(source: Path | str, options: PPOConfig, seed: int) -> tuple[Any, Any]:
+    """The policy, and its frozen reference: a copy, or None where adapters can be switched off."""
+    from espalier.train import policy_adapters as pa
+
+    adapter = Path(source) if pa.is_adapter(source) else None
+    if options.lora is not None:
+        if adapter is not None:
+            return pa.adapted_policy(adapter, options.lora), None
+        return pa.fresh_adapters(load_model(source), options.lora, seed), None
+    policy, reference = (
+        load_model(source) if adapter is None else pa.merged_folder(adapter) for _ in range(2)
+    )
+    return policy, reference.requires_grad_(False)
 
 
 def read_prompts(context: StageContext) -> list[Example]:
@@ -172,13 +200,22 @@ def load_reward(context: StageContext, tokenizer: Any, template_name: str) -> Re
     )
 
 
-def load_critic(context: StageContext, reward: RewardModel | None) -> Critic:
-    """A copy of the reward model where it reads the policy's tokens, else one with a zero head."""
-    from espalier.train.actors import Critic, zero_head
+def load_critic(context: StageContext, reward: RewardModel | None) -> Critic | None:
+    """A copy of the reward model where it reads the policy's tokens, else one with a zero head.
+
+    None for a critic on the policy's own trunk.
+    """
+    from espalier.train.actors import Critic, value_model, zero_head
+    from espalier.train.policy_adapters import is_adapter, merged_folder
 
     options: PPOConfig = context.options
+    if options.critic == "shared":
+        return None
     if options.critic_init == "reward" and reward is not None and reward.same_tokens:
         model = load_model(model_source(context, options.reward or ""), kind="reward")
         if hasattr(model, "score"):
             return Critic(model, mean=reward.mean, deviation=reward.deviation)
-    return Critic(zero_head(load_model(model_source(context, options.model), kind="reward")))
+    source = model_source(context, options.model)
+    if is_adapter(source):
+        return Critic(zero_head(value_model(merged_folder(Path(source)))))
+    return Critic(zero_head(load_model(source, kind="reward")))

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -21,6 +21,7 @@ from espalier.templates import Template
 from espalier.train.actors import Episode
 
 Rule = Callable[[Example, str], float]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +55,21 @@ def prompt_pool(
 
 
 def prompts_at(pool: Sequence[Prompt], cursor: int, count: int, seed: int) -> list[Prompt]:
-    """`count` prompts from position `cursor` of an endless series of shuffled passes.
+    """`count` prompts from position `cursor` of an endless series of shuffled passes."""
+    return series_at(pool, cursor, count, f"{seed}:prompts")
 
-    Every pass over the pool has its own order, a pure function of (seed, pass).
+
+def series_at(items: Sequence[Item], cursor: int, count: int, name: str) -> list[Item]:
+    """`count` items from position `cursor` of an endless series of shuffled passes over them.
+
+    Every pass has its own order, a pure function of (`name`, pass).
     """
-    chosen: list[Prompt] = []
+    chosen: list[Item] = []
     while len(chosen) < count:
-        number, offset = divmod(cursor + len(chosen), len(pool))
-        order = list(range(len(pool)))
-        random.Random(f"{seed}:prompts:{number}").shuffle(order)
-        chosen += [pool[i] for i in order[offset : offset + count - len(chosen)]]
+        number, offset = divmod(cursor + len(chosen), len(items))
+        order = list(range(len(items)))
+        random.Random(f"{name}:{number}").shuffle(order)
+        chosen += [items[i] for i in order[offset : offset + count - len(chosen)]]
     return chosen
 
 
@@ -142,7 +148,8 @@ class RewardModel:
 
     `same_tokens`: it reads the policy's own ids; otherwise answers are decoded, and encoded
     again with its own tokenizer and template. `mean` and `deviation` are those of its scores on
-    reference answers (0 and 1: scores are taken as they are).
+    reference answers (0 and 1: scores are taken as they are). What is longer than `limit`, its
+    context, loses the oldest tokens of the prompt. `source` is where it was loaded from.
     """
 
     model: Any
@@ -151,6 +158,8 @@ class RewardModel:
     same_tokens: bool
     mean: float = 0.0
     deviation: float = 1.0
+    limit: int | None = None
+    source: str = ""
 
     def __call__(
         self,
@@ -169,6 +178,10 @@ class RewardModel:
             ]
             encoded = encode_conversations(self.tokenizer, self.template, conversations)
             sequences = [through_answer(e).ids for e in encoded]
+        if self.limit is not None:
+            # The first token stays: it is the BOS or the marker that opens the conversation.
+            cut = 1 - self.limit
+            sequences = [s if len(s) <= self.limit else s[:1] + s[cut:] for s in sequences]
         raw = reward_scores(self.model, self.tokenizer, sequences, token_budget=token_budget)
         return [(score - self.mean) / self.deviation for score in raw]
 

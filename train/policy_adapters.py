@@ -1,0 +1,173 @@
+"""A policy that learns through low-rank adapters, and the reference made of the same weights.
+
+The KL is measured to the policy that PPO began with. Where that was a whole model, the policy
+with its fresh adapters switched off is this reference, bit for bit, and no second copy of the
+weights is needed. Where it was itself an adapter that was never merged, switching adapters off
+would go back too far, to the model *before* fine-tuning: there PPO goes on training a copy of
+the adapter, and the adapter as it was stays as a frozen second one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from espalier.errors import InputError, UsageError, require
+from espalier.models import load_model, quiet
+from espalier.train.actors import Policy
+from espalier.train.config_parts import LoraConfig
+
+POLICY, REFERENCE = "policy", "reference"
+ADAPTER_FILE = "adapter_config.json"
+
+
+def is_adapter(source: Path | str) -> bool:
+    """Whether a model folder holds adapters only, not merged into the weights they belong to."""
+    folder = Path(source)
+    return (folder / ADAPTER_FILE).is_file() and not (folder / "config.json").is_file()
+
+
+def has_adapters(model: Any) -> bool:
+    """Whether a model carries adapters (of peft)."""
+    return hasattr(model, "peft_config")
+
+
+def fresh_adapters(model: Any, lora: LoraConfig, seed: int) -> Any:
+    """The model with new adapters that change nothing yet; switched off, it is the reference.
+
+    Only the adapters are trained. They are drawn by `seed`. Raises UsageError for targets that
+    the model does not have.
+    """
+    peft = require("peft", extra="train", feature="train.ppo.lora")
+    options = peft.LoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, target_modules=lora.targets, task_type="CAUSAL_LM"
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return peft.get_peft_model(model, options, adapter_name=POLICY)
+        except ValueError as error:
+            raise UsageError(
+                f"The adapters can't be put into this model: {error}",
+                where="train.ppo.lora.targets",
+            ) from error
+
+
+def adapted_policy(folder: Path, lora: LoraConfig) -> Any:
+    """The policy of a folder of adapters: a copy to train, and the adapters as they are, frozen.
+
+    Their shape is given, so `lora` must not ask for another one (UsageError).
+    """
+    peft = require("peft", extra="train", feature="train.ppo.lora")
+    found = json.loads((folder / ADAPTER_FILE).read_text("utf-8"))
+    for name, key in (("r", "r"), ("alpha", "lora_alpha"), ("targets", "target_modules")):
+        wanted, there = getattr(lora, name), found.get(key)
+        if name in lora.model_fields_set and not _same(wanted, there):
+            raise UsageError(
+                f"lora.{name} is {wanted}, and the policy's own adapters have {there}.",
+                where=f"train.ppo.lora.{name}",
+                expected=f"no {name}: PPO goes on training the adapters of {folder}",
+                hint="or merge them first, for fresh ones of another shape",
+            )
+    with quiet():
+        model = peft.PeftModel.from_pretrained(
+            base_of(folder), str(folder), adapter_name=POLICY, is_trainable=True
+        )
+        model.load_adapter(str(folder), adapter_name=REFERENCE, is_trainable=False)
+    model.set_adapter(POLICY)
+    return model
+
+
+def merged_folder(folder: Path) -> Any:
+    """The model of a folder of adapters, with these added into the weights."""
+    peft = require("peft", extra="train", feature="train.ppo.model")
+    with quiet():
+        return peft.PeftModel.from_pretrained(base_of(folder), str(folder)).merge_and_unload()
+
+
+def base_of(folder: Path) -> Any:
+    """The model that the adapters of a folder were trained on; InputError if it is gone."""
+    name = json.loads((folder / ADAPTER_FILE).read_text("utf-8")).get("base_model_name_or_path")
+    if not name:
+        raise InputError(
+            "The adapters do not say which model they belong to.",
+            where=str(folder / ADAPTER_FILE),
+            expected="base_model_name_or_path",
+        )
+    return load_model(name)
+
+
+def _same(wanted: Any, there: Any) -> bool:
+    if isinstance(wanted, list) and isinstance(there, list):
+        return sorted(wanted) == sorted(there)
+    return bool(wanted == there)
+
+
+@contextmanager
+def reference_weights(model: Any) -> Iterator[None]:
+    """While active, the model with adapters is the one that PPO began with."""
+    if REFERENCE not in model.peft_config:
+        with model.disable_adapter():
+            yield
+        return
+    model.set_adapter(REFERENCE, inference_mode=True)
+    try:
+        yield
+    finally:
+        model.set_adapter(POLICY)
+
+
+class AdapterReference:
+    """The reference of a policy with adapters; called as a `Policy` is."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def __call__(self, *inputs: Any) -> tuple[Tensor, Tensor]:
+        with reference_weights(self.policy.model):
+            return self.policy.token_pass(*inputs)
+
+
+def policy_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
+    """Names and weights of the plain model that the policy amounts to, adapters merged in.
+
+    For engines that sample from a copy of their own. The policy itself is unchanged, bit for
+    bit; of what is merged, one layer at a time is held twice. Tied weights come once.
+    """
+    if not has_adapters(model):
+        for name, parameter in model.named_parameters():
+            yield name, parameter.detach()
+        return
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    base = model.get_base_model()
+    layers = {name: m for name, m in base.named_modules() if isinstance(m, BaseTunerLayer)}
+    for name, layer in layers.items():
+        inner: Any = layer.get_base_layer()
+        before = {key: p.data for key, p in inner.named_parameters()}
+        merging: Any = layer
+        # A safe merge makes a new tensor, so what stood there before can be put back.
+        merging.merge(safe_merge=True, adapter_names=[POLICY])
+        try:
+            for key, parameter in inner.named_parameters():
+                yield f"{name}.{key}", parameter.detach()
+        finally:
+            for key, parameter in inner.named_parameters():
+                parameter.data = before[key]
+            merging.merged_adapters.clear()
+    for name, parameter in base.named_parameters():
+        if not any(name.startswith(f"{layer}.") for layer in layers):
+            yield name, parameter.detach()
+
+
+def merged(model: Any) -> Any:
+    """The plain model that the policy has become: its adapters are merged, the others dropped."""
+    if not has_adapters(model):
+        return model
+    return model.merge_and_unload(adapter_names=[POLICY])
