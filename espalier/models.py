@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from espalier.errors import InputError, require
+from espalier.reward_heads import init_missing, keep_label, reward_label
 from espalier.templates import save_template
 
 Kind = Literal["causal", "reward"]
@@ -53,11 +54,13 @@ def load_model(
     dtype: str = "float32",
     device: Any = None,
     head_seed: int = 0,
+    label: str | int | None = None,
 ) -> Any:
     """A model in eval mode: "causal" (next token) or "reward" (a sequence to one number).
 
     The embedding is made large enough for the tokenizer beside it, its pad token set. A reward
-    model loaded from a causal one gets a new head drawn from N(0, 1/(d+1)) with `head_seed`.
+    model loaded from a causal one gets a new head drawn from N(0, 1/(d+1)) with `head_seed`;
+    of a classifier with several labels, `label` (name or number) is the one kept as the reward.
     `device` None means: a GPU where there is one, else the CPU. Raises InputError for a folder
     that is missing, is no model, or holds pickled weights only.
     """
@@ -71,11 +74,14 @@ def load_model(
     with _loading("model", source):
         if kind == "reward":
             auto = transformers.AutoModelForSequenceClassification
+            kept = reward_label(source, label)
+            labels = {} if kept is not None else {"num_labels": 1}
             model, info = auto.from_pretrained(
-                source, num_labels=1, output_loading_info=True, **options
+                source, output_loading_info=True, **labels, **options
             )
-            if info["missing_keys"]:
-                _init_head(model, head_seed)
+            init_missing(model, info["missing_keys"], head_seed)
+            if kept is not None:
+                keep_label(model, kept)
         else:
             model = transformers.AutoModelForCausalLM.from_pretrained(source, **options)
     if _has_tokenizer(source):
@@ -249,20 +255,6 @@ def _has_tokenizer(source: str) -> bool:
         return True
     names = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
     return any((folder / name).is_file() for name in names)
-
-
-def _init_head(model: Any, seed: int) -> None:
-    """A reward head drawn from N(0, 1/(d+1)) (Stiennon et al. 2020), whatever the global RNG."""
-    import torch
-
-    head = getattr(model, "score", None)
-    weight = getattr(head, "weight", None)
-    if weight is None:
-        return
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(weight.shape, generator=generator) / (weight.shape[1] + 1) ** 0.5
-    with torch.no_grad():
-        weight.copy_(drawn.to(weight))
 
 
 def _transformers() -> Any:

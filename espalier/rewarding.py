@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from espalier.errors import InputError
 from espalier.files import read_json
 from espalier.records import Message, Messages
+
+if TYPE_CHECKING:
+    from espalier.templates import Template
 
 NORMALISATION = "reward.json"
 
@@ -51,22 +54,49 @@ def normalisation(folder: Path) -> tuple[float, float, bool]:
     return mean, deviation if deviation > 0 else 1.0, True
 
 
+def reward_template(source: Path | str, tokenizer: Any, name: str | None = None) -> Template:
+    """How a reward model reads a conversation: `name` if given, else as its folder says.
+
+    That is `template.json`, else the tokenizer's chat template, else, for an encoder, its own
+    form for two texts (`text-pair`). Raises UsageError where nothing says it.
+    """
+    from espalier.templates import TEMPLATE_FILE, get_template, template_of
+    from espalier.text_pair import NAME, joins_pairs
+
+    said = (Path(source) / TEMPLATE_FILE).is_file() or getattr(tokenizer, "chat_template", None)
+    if name is None and not said and joins_pairs(tokenizer):
+        return get_template(NAME, tokenizer=tokenizer)
+    return template_of(source, tokenizer=tokenizer, name=name)
+
+
 class RewardScorer:
-    """A loaded reward model."""
+    """A loaded reward model: any sequence classifier of transformers, with its own tokenizer.
+
+    `label` names the output to take of a classifier with several, `template` how conversations
+    are written where the model's folder does not say it.
+    """
 
     def __init__(
-        self, folder: Path, *, mean: float, deviation: float, dtype: str, token_budget: int
+        self,
+        folder: Path | str,
+        *,
+        mean: float,
+        deviation: float,
+        dtype: str,
+        token_budget: int,
+        label: str | int | None = None,
+        template: str | None = None,
     ) -> None:
         from espalier.models import load_model, load_tokenizer
-        from espalier.templates import template_of
+        from espalier.scoring import context_limit
 
         self.mean = mean
         self.deviation = deviation
         self.token_budget = token_budget
         self.tokenizer = load_tokenizer(folder)
-        self.template = template_of(folder, tokenizer=self.tokenizer)
-        self.model: Any = load_model(folder, kind="reward", dtype=dtype)
-        self.limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        self.template = reward_template(folder, self.tokenizer, template)
+        self.model: Any = load_model(folder, kind="reward", dtype=dtype, label=label)
+        self.limit = context_limit(self.model)
 
     def score(
         self,
@@ -78,16 +108,16 @@ class RewardScorer:
 
         What is longer than the model's context loses the oldest tokens of its prompt.
         """
-        from espalier.encoding import encode_example, through_answer, truncate_prompt
+        from espalier.encoding import encode_conversations, through_answer, truncate_prompt
         from espalier.scoring import reward_scores
 
-        encoded = [
-            through_answer(
-                encode_example(
-                    self.tokenizer, self.template, (*turns, Message("assistant", answer)), meta
-                )
-            )
+        conversations = [
+            ((*turns, Message("assistant", answer)), meta)
             for turns, answer, meta in zip(prompts, answers, metas, strict=True)
+        ]
+        encoded = [
+            through_answer(item)
+            for item in encode_conversations(self.tokenizer, self.template, conversations)
         ]
         if self.limit:
             encoded = [truncate_prompt(item, self.limit) for item in encoded]

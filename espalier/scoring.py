@@ -146,23 +146,109 @@ def _gather(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1)
 
 
-def sequence_scores(model: Any, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+def unwrapped(model: Any) -> Any:
+    """The transformers model inside what a trainer puts around it (DDP, FSDP, PEFT)."""
+    while True:
+        inner = getattr(model, "module", None)
+        if inner is None and hasattr(model, "get_base_model"):
+            inner = model.get_base_model()
+        if inner is None or inner is model:
+            return model
+        model = inner
+
+
+@contextmanager
+def forward_as(model: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    """While active, calling `model`, or any wrapper around it, runs `forward` in its place.
+
+    So a computation of one's own still goes through DDP, FSDP and PEFT, whose hooks sit at the
+    call of the module that they wrap.
+    """
+    inner = unwrapped(model)
+    before = vars(inner).get("forward")
+    inner.forward = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del inner.forward
+        else:
+            inner.forward = before
+
+
+def pools_by_position(model: Any) -> bool:
+    """Whether this is a causal backbone under a `score` head, whose score is read at a token."""
+    return hasattr(unwrapped(model), "score")
+
+
+def sequence_scores(
+    model: Any, ids: torch.Tensor, lengths: torch.Tensor, *, separator: int | None = None
+) -> torch.Tensor:
     """Scores (rows,) float32 of right-padded `ids` (rows, length), pooled at token length − 1.
 
     Differentiable. For causal backbones with a linear `score` head the head is applied to the
-    last real position only; other classifiers get a mask and pool their own way.
+    last real position only; other classifiers get a mask and pool their own way. Where
+    `separator` is given, tokens after the first one are of type 1 (see `separator_of`).
     """
-    import torch
+    inner = unwrapped(model)
+    if pools_by_position(model):
+        rows = _arange(ids)
 
-    head = getattr(model, "score", None)
-    if head is None:
-        mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-        scores: torch.Tensor = model(input_ids=ids, attention_mask=mask.long()).logits[:, 0]
+        def forward(input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
+            hidden = inner.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
+            pooled: torch.Tensor = inner.score(hidden[rows, lengths - 1])[:, 0]
+            return pooled
+
+        with forward_as(model, forward):
+            scores: torch.Tensor = model(input_ids=ids)
         return scores.float()
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    rows = torch.arange(len(ids), device=ids.device)
-    pooled: torch.Tensor = head(hidden[rows, lengths - 1])[:, 0]
-    return pooled.float()
+    if getattr(inner.config, "is_encoder_decoder", False) and len(ids) > 1:
+        # These pool at the last end token, and refuse rows with unequal numbers of them.
+        parts = [
+            _classified(model, row[None, :size], lengths[i : i + 1], separator)
+            for i, (row, size) in enumerate(zip(ids, lengths.tolist(), strict=True))
+        ]
+        return _torch().cat(parts)
+    return _classified(model, ids, lengths, separator)
+
+
+def _classified(
+    model: Any, ids: torch.Tensor, lengths: torch.Tensor, separator: int | None
+) -> torch.Tensor:
+    torch = _torch()
+    mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+    extra = {}
+    if separator is not None:
+        ends = (ids == separator) & mask
+        extra["token_type_ids"] = ((ends.cumsum(dim=1) - ends.long()) > 0).long() * mask
+    logits = model(input_ids=ids, attention_mask=mask.long(), **extra).logits
+    scores: torch.Tensor = logits[:, 0].float()
+    return scores
+
+
+def separator_of(model: Any, tokenizer: Any) -> int | None:
+    """The token after which the second text of a pair begins, where the model has token types.
+
+    None for models without them (causal ones, RoBERTa), which must be given none.
+    """
+    types = getattr(unwrapped(model).config, "type_vocab_size", None) or 0
+    named = "token_type_ids" in getattr(tokenizer, "model_input_names", ())
+    if types < 2 or not named or pools_by_position(model):
+        return None
+    separator: int | None = tokenizer.sep_token_id
+    return separator
+
+
+def context_limit(model: Any) -> int | None:
+    """The longest sequence that the model has positions for, if it says so."""
+    config = unwrapped(model).config.get_text_config()
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is None or limit < 1:
+        return None
+    embeddings = getattr(unwrapped(model).base_model, "embeddings", None)
+    # RoBERTa and its kin number positions from the padding index + 1 on.
+    padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
+    return int(limit) - (padding + 1 if padding is not None else 0)
 
 
 def reward_scores(
@@ -175,6 +261,7 @@ def reward_scores(
     torch = require("torch", extra="evaluate", feature="Scoring with a reward model")
     _check(sequences)
     results = [0.0] * len(sequences)
+    separator = separator_of(model, tokenizer)
     was_training = model.training
     model.eval()
     with torch.inference_mode():
@@ -182,10 +269,19 @@ def reward_scores(
             rows = [sequences[i] for i in batch]
             ids = pad_right(rows, tokenizer.pad_token_id, model.device)
             lengths = torch.tensor([len(row) for row in rows], device=ids.device)
-            for index, score in zip(batch, sequence_scores(model, ids, lengths), strict=True):
-                results[index] = float(score)
+            scores = sequence_scores(model, ids, lengths, separator=separator)
+            for index, score in zip(batch, scores.tolist(), strict=True):
+                results[index] = score
     model.train(was_training)
     return results
+
+
+def _arange(ids: torch.Tensor) -> torch.Tensor:
+    return _torch().arange(len(ids), device=ids.device)
+
+
+def _torch() -> Any:
+    return require("torch", extra="evaluate", feature="Scoring with a reward model")
 
 
 def _check(sequences: Sequence[Sequence[int]]) -> None:
