@@ -1,59 +1,37 @@
 """Conversations to token ids with their loss mask: each piece tokenised by itself.
 
 Training and generation encode through the same pieces, so the ids of a prompt are the same in
-both, and a trained span never shares a token with its surroundings. At most one BOS comes
-first, and only where the tokenizer itself would put one.
+both, and a trained span never shares a token with its surroundings. One BOS comes first where the
+tokenizer or the template puts one; where both do, or the template writes several, the row still
+begins with one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from espalier.errors import InputError, StageError
+from espalier.fitting import Encoded, EncodingCounts, OverLong, fit_row, truncate_prompt
 from espalier.records import Example, Messages
-from espalier.templates import NO_META, Segment, Template
+from espalier.segments import NO_META, Segment, Template, TrainOn
 
-OverLong = Literal["truncate", "drop", "stop"]
+__all__ = [
+    "Encoded",
+    "EncodingCounts",
+    "OverLong",
+    "adds_bos",
+    "encode_conversations",
+    "encode_example",
+    "encode_examples",
+    "encode_prompt",
+    "encode_prompts",
+    "through_answer",
+    "tokenize_plain",
+    "truncate_prompt",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """Token ids and, for each, whether the loss is taken on predicting it."""
-
-    ids: list[int]
-    trained: list[bool]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def targets(self) -> int:
-        """How many tokens the loss is taken over (the first token is never predicted)."""
-        return sum(self.trained[1:])
-
-
-@dataclass
-class EncodingCounts:
-    """What became of the rows: `kept` + `too_long` + `untrained` is all that came in.
-
-    `truncated` counts those of the kept that lost tokens.
-    """
-
-    kept: int = 0
-    truncated: int = 0
-    too_long: int = 0
-    untrained: int = 0
-    dropped_ids: list[str] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, int]:
-        return {
-            "kept": self.kept,
-            "truncated": self.truncated,
-            "too_long": self.too_long,
-            "untrained": self.untrained,
-        }
+_Key = tuple[str, bool, str]
 
 
 def adds_bos(tokenizer: Any) -> bool:
@@ -84,26 +62,70 @@ def _tokenize(tokenizer: Any, texts: Sequence[str], split_special_tokens: bool) 
 
 
 def _encode_all(tokenizer: Any, rows: Sequence[Sequence[Segment]]) -> list[Encoded]:
-    """Encode many segmented rows with two calls of the tokenizer (content, markers)."""
-    ids_of: dict[tuple[str, str], list[int]] = {}
+    """Encode many segmented rows with a few calls of the tokenizer."""
+    lead = _lead(tokenizer)
+    keys = [_keys(row, bool(lead)) for row in rows]
+    ids_of: dict[_Key, list[int]] = {}
     for kind in ("text", "marker"):
-        texts = list(dict.fromkeys(s.text for row in rows for s in row if s.kind == kind))
-        plain = kind == "text"
-        for text, ids in zip(texts, _tokenize(tokenizer, texts, plain), strict=True):
-            ids_of[kind, text] = ids
+        for inner in (False, True):
+            wanted = [k for row in keys for k in row if k[0] == kind and k[1] == inner]
+            texts = [text for _, _, text in dict.fromkeys(wanted)]
+            found = _tokenize_pieces(tokenizer, texts, kind == "text", lead if inner else [])
+            ids_of.update(((kind, inner, t), i) for t, i in zip(texts, found, strict=True))
     bos = tokenizer.bos_token_id if adds_bos(tokenizer) else None
-    return [_join(tokenizer, row, ids_of, bos) for row in rows]
+    return [
+        _join(tokenizer, row, [ids_of.get(key, []) for key in own], bos)
+        for row, own in zip(rows, keys, strict=True)
+    ]
+
+
+def _keys(row: Sequence[Segment], leads: bool) -> list[_Key]:
+    """What the ids of each piece depend on: its kind, whether something stands before it (only
+    where that matters), its text."""
+    keys: list[_Key] = []
+    begun = False
+    for segment in row:
+        keys.append((segment.kind, leads and begun, segment.text))
+        begun = begun or bool(segment.text) or segment.kind == "eos"
+    return keys
+
+
+def _lead(tokenizer: Any) -> list[int]:
+    """Ids of a newline, for a tokenizer that puts a space before every text; else nothing.
+
+    SentencePiece tokenizers do that (Kudo & Richardson 2018, dummy prefix). A piece inside of a
+    row must not get a space that its text has not.
+    """
+    alone, lead, both = _tokenize(tokenizer, ["x", "\n", "\nx"], split_special_tokens=True)
+    first = tokenizer.convert_ids_to_tokens(alone[:1])
+    marked = bool(first) and str(first[0]).startswith("\u2581")
+    begins = lead and both[: len(lead)] == lead and len(both) > len(lead)
+    return lead if marked and begins and both != lead + alone else []
+
+
+def _tokenize_pieces(
+    tokenizer: Any, texts: Sequence[str], plain: bool, lead: Sequence[int]
+) -> list[list[int]]:
+    """Ids of each piece, as they are after a newline where `lead` has the ids of one."""
+    if not lead:
+        return _tokenize(tokenizer, texts, plain)
+    after = _tokenize(tokenizer, ["\n" + text for text in texts], plain)
+    if all(ids[: len(lead)] == lead for ids in after):
+        return [ids[len(lead) :] for ids in after]
+    alone = _tokenize(tokenizer, texts, plain)  # a newline and the piece made one token
+    return [
+        ids[len(lead) :] if ids[: len(lead)] == lead else own
+        for ids, own in zip(after, alone, strict=True)
+    ]
 
 
 def _join(
-    tokenizer: Any,
-    row: Sequence[Segment],
-    ids_of: Mapping[tuple[str, str], list[int]],
-    bos: int | None,
+    tokenizer: Any, row: Sequence[Segment], pieces: Sequence[list[int]], bos: int | None
 ) -> Encoded:
     ids: list[int] = []
     trained: list[bool] = []
-    for segment in row:
+    for segment, own in zip(row, pieces, strict=True):
+        piece = own
         if segment.kind == "eos":
             if tokenizer.eos_token_id is None:
                 raise InputError(
@@ -113,14 +135,20 @@ def _join(
                     hint="choose a template with an end marker of its own, such as chatml",
                 )
             piece = [tokenizer.eos_token_id]
-        else:
-            piece = ids_of[segment.kind, segment.text]
         ids.extend(piece)
         trained.extend([segment.trained] * len(piece))
+    extra = _leading(ids, tokenizer.bos_token_id)
+    if extra > 1:
+        del ids[: extra - 1], trained[: extra - 1]
     if bos is not None and (not ids or ids[0] != bos):
         ids.insert(0, bos)
         trained.insert(0, False)
     return Encoded(ids, trained)
+
+
+def _leading(ids: Sequence[int], token: int | None) -> int:
+    """How many of the first ids are `token`."""
+    return next((i for i, found in enumerate(ids) if found != token), len(ids))
 
 
 def encode_prompts(
@@ -174,33 +202,32 @@ def encode_examples(
     *,
     max_length: int | None = None,
     over_long: OverLong = "truncate",
+    train_on: TrainOn = "all",
     counts: EncodingCounts | None = None,
 ) -> list[Encoded]:
     """Encode training examples; rows that can't be used are dropped and counted in `counts`.
 
-    Over `max_length` tokens: "truncate" takes the excess from the side of the prompt (the
+    The loss is taken over all turns of the assistant, or with `train_on` "last" over the last
+    one. Over `max_length` tokens: "truncate" takes the excess from the side of the prompt (the
     oldest tokens after a BOS), and from the end of the answers once no prompt is left;
     "drop" drops the row; "stop" raises StageError. A row left without a trained token is
-    dropped (`untrained`). Raises StageError when no row is left.
+    dropped (`untrained`). Raises InputError, naming the row, where the template can't write one,
+    and StageError when no row is left.
     """
     counts = counts if counts is not None else EncodingCounts()
-    rows = [template.segments(example.messages, example.meta) for example in examples]
+    rows = [
+        _segments_of(template, example, number, train_on)
+        for number, example in enumerate(examples, 1)
+    ]
     kept = []
     for example, encoded in zip(examples, _encode_all(tokenizer, rows), strict=True):
-        fitted = _fit(encoded, max_length, over_long, example.id)
-        if fitted is None:
-            counts.too_long += 1
-            counts.dropped_ids.append(example.id)
-        elif not fitted.targets:
-            counts.untrained += 1
-            counts.dropped_ids.append(example.id)
-        else:
-            counts.kept += 1
-            counts.truncated += fitted is not encoded
+        fitted = fit_row(encoded, max_length, over_long, example.id, counts)
+        if fitted is not None:
             kept.append(fitted)
     if not kept:
         raise StageError(
-            f"None of {len(examples):,} rows has a token to train on.",
+            f"None of {len(examples):,} rows has a token to train on"
+            + (f": {'; '.join(counts.notes(max_length))}." if examples else "."),
             expected="conversations with an assistant turn"
             + (f" that fit in {max_length} tokens" if max_length else ""),
             hint="look at the data with `espalier inspect FILE`, or raise max_length",
@@ -208,33 +235,15 @@ def encode_examples(
     return kept
 
 
-def _fit(encoded: Encoded, limit: int | None, over_long: OverLong, name: str) -> Encoded | None:
-    excess = len(encoded) - limit if limit is not None else 0
-    if limit is None or excess <= 0:
-        return encoded
-    if over_long == "stop":
-        raise StageError(
-            f"A row has {len(encoded):,} tokens.",
-            where=f"row {name}",
-            expected=f"at most {limit:,} (max_length)",
-            hint="raise max_length, or set over_long to truncate or drop",
-        )
-    if over_long == "drop":
-        return None
-    return truncate_prompt(encoded, limit)
-
-
-def truncate_prompt(encoded: Encoded, limit: int) -> Encoded:
-    """Cut to `limit` tokens: first the oldest tokens before the first answer, then the end.
-
-    The first token stays (it is the BOS or the marker that opens the conversation).
-    """
-    excess = len(encoded) - limit
-    if excess <= 0:
-        return encoded
-    first = next((i for i, t in enumerate(encoded.trained) if t), len(encoded))
-    # Two tokens of the prompt always stay: the opening token and the marker of the answer.
-    cut = max(0, min(excess, first - 2))
-    ids = encoded.ids[:1] + encoded.ids[1 + cut :]
-    trained = encoded.trained[:1] + encoded.trained[1 + cut :]
-    return Encoded(ids[:limit], trained[:limit])
+def _segments_of(
+    template: Template, example: Example, number: int, train_on: TrainOn
+) -> list[Segment]:
+    try:
+        return template.segments(example.messages, example.meta, train_on=train_on)
+    except InputError as error:
+        raise InputError(
+            error.what,
+            where=f"row {number:,} ({example.id})" + (f", {error.where}" if error.where else ""),
+            expected=error.expected,
+            hint=error.hint,
+        ) from error

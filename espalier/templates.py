@@ -10,17 +10,42 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from espalier import text_pair
+from espalier.chat_templates import chat_template
 from espalier.errors import InputError, UsageError
-from espalier.records import Message, Messages
+from espalier.records import Message, Messages, content_id
+from espalier.segments import NO_META, Render, Segment, Template, TrainOn
+
+__all__ = [
+    "ASSISTANT",
+    "END",
+    "ESPALIER_JINJA",
+    "ESPALIER_TOKENS",
+    "FIXED_NAMES",
+    "NO_META",
+    "PAD",
+    "SYSTEM",
+    "TEMPLATE_FILE",
+    "TEMPLATE_NAMES",
+    "USER",
+    "Segment",
+    "Template",
+    "TrainOn",
+    "get_template",
+    "is_template_file",
+    "save_template",
+    "split_input",
+    "template_of",
+]
 
 TEMPLATE_FILE = "template.json"
-NO_META: Mapping[str, Any] = {}
-
+_FILE_ENDINGS = (".jinja", ".jinja2", ".j2")
+# Before the hash of its text: the name of a template that came from a file.
+_FROM_FILE = "jinja-"
 PAD, SYSTEM, USER, ASSISTANT, END = (
     "<|pad|>",
     "<|system|>",
@@ -38,68 +63,6 @@ ESPALIER_JINJA = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A piece of a rendered conversation.
-
-    `trained`: the loss is taken over its tokens. `kind`: "text" is content (special tokens
-    written in it stay plain text), "marker" may hold special tokens, "eos" is the tokenizer's
-    own end-of-sequence token (its `text` is empty).
-    """
-
-    text: str
-    trained: bool
-    kind: Literal["text", "marker", "eos"] = "text"
-
-
-Render = Callable[[Messages, Mapping[str, Any], bool], list[Segment]]
-
-
-@dataclass(frozen=True)
-class Template:
-    """A named way to write a conversation.
-
-    `stop`: texts that end an answer (besides the end-of-sequence token).
-    `special_tokens`: markers that must be single tokens of the tokenizer.
-    """
-
-    name: str
-    stop: tuple[str, ...]
-    special_tokens: tuple[str, ...]
-    render: Render
-
-    def segments(self, messages: Messages, meta: Mapping[str, Any] = NO_META) -> list[Segment]:
-        """The whole conversation; assistant texts and their end markers are the trained pieces.
-
-        Raises InputError for a conversation without turns.
-        """
-        _check(messages, self.name)
-        return self.render(messages, meta, False)
-
-    def prompt_segments(
-        self, messages: Messages, meta: Mapping[str, Any] = NO_META
-    ) -> list[Segment]:
-        """Everything up to where the next assistant turn begins; nothing in it is trained.
-
-        A final assistant turn, if there is one, is left out: it is what would be generated.
-        """
-        _check(messages, self.name)
-        turns = messages[:-1] if messages[-1].role == "assistant" else messages
-        return [Segment(s.text, False, s.kind) for s in self.render(turns, meta, True)]
-
-    def prompt(self, messages: Messages, meta: Mapping[str, Any] = NO_META) -> str:
-        """`prompt_segments` as one text (end-of-sequence tokens of earlier turns left out)."""
-        return "".join(segment.text for segment in self.prompt_segments(messages, meta))
-
-
-def _check(messages: Messages, name: str) -> None:
-    if not messages or all(m.role == "system" for m in messages):
-        raise InputError(
-            "A conversation has no user or assistant turn.",
-            expected=f"at least one turn to write with the template '{name}'",
-        )
 
 
 def _espalier(messages: Messages, meta: Mapping[str, Any], generate: bool) -> list[Segment]:
@@ -144,9 +107,14 @@ def split_input(message: Message, meta: Mapping[str, Any]) -> tuple[str, str]:
     return message.content, ""
 
 
+def _system(messages: Messages) -> str:
+    """The system texts of a conversation in one, for forms that have one place for them."""
+    return "\n\n".join(m.content for m in messages if m.role == "system")
+
+
 def _alpaca_form(preamble: bool) -> Render:
     def render(messages: Messages, meta: Mapping[str, Any], generate: bool) -> list[Segment]:
-        system = next((m.content for m in messages if m.role == "system"), "")
+        system = _system(messages)
         pieces = [Segment(system + "\n\n", False)] if system else []
         first = True
         for message in messages:
@@ -177,8 +145,7 @@ _VICUNA_SYSTEM = (
 
 
 def _vicuna(messages: Messages, meta: Mapping[str, Any], generate: bool) -> list[Segment]:
-    system = next((m.content for m in messages if m.role == "system"), _VICUNA_SYSTEM)
-    pieces = [Segment(system + " ", False)]
+    pieces = [Segment((_system(messages) or _VICUNA_SYSTEM) + " ", False)]
     for message in messages:
         if message.role == "user":
             pieces.append(Segment(f"USER: {message.content} ", False))
@@ -218,25 +185,90 @@ _FIXED: dict[str, Template] = {
         Template("qa", ("\n",), (), _qa),
     )
 }
+FIXED_NAMES = tuple(_FIXED)
 TEMPLATE_NAMES = (*_FIXED, "model")
 
 
 def get_template(name: str, *, tokenizer: Any = None) -> Template:
     """The template of that name; "model" is the tokenizer's own chat template.
 
-    Raises UsageError for an unknown name (with the nearest known one) and for "model" with a
-    tokenizer that has none.
+    The name may be a Jinja file (`.jinja`, `.j2`): the tokenizer then takes its text over as its
+    chat template, so that it is saved with the model, and the template is called `jinja-` and a
+    hash of the text. Raises UsageError for an unknown name (with the nearest known one), for
+    "model" with a tokenizer that has none and for a file without a tokenizer; InputError for a
+    file that can't be read, or where `jinja-…` is not the template that the tokenizer has.
     """
     if name in _FIXED:
         return _FIXED[name]
     if name == "model":
-        return _model_template(tokenizer)
+        return chat_template(tokenizer, _own_text(tokenizer), name)
+    if name == text_pair.NAME:
+        return text_pair.text_pair(tokenizer)
+    if is_template_file(name):
+        return _from_file(Path(name).expanduser(), tokenizer)
+    if name.startswith(_FROM_FILE):
+        return _saved_file(name, tokenizer)
     near = difflib.get_close_matches(name, TEMPLATE_NAMES, n=1)
     raise UsageError(
         f"There is no template '{name}'.",
-        expected="one of " + ", ".join(TEMPLATE_NAMES),
+        expected="a Jinja file (.jinja, .j2), or one of " + ", ".join(TEMPLATE_NAMES),
         hint=f"did you mean '{near[0]}'?" if near else None,
     )
+
+
+def is_template_file(name: str) -> bool:
+    """Whether a template is named by its file."""
+    return name.endswith(_FILE_ENDINGS)
+
+
+def _own_text(tokenizer: Any) -> str:
+    text = getattr(tokenizer, "chat_template", None)
+    if not text:
+        raise UsageError(
+            "The template 'model' needs a tokenizer with a chat template, and this one has none.",
+            hint="choose another template: " + ", ".join(_FIXED),
+        )
+    if isinstance(text, dict):
+        if "default" not in text:
+            raise UsageError(
+                "This tokenizer has several chat templates and none of them is the default.",
+                expected="a template 'default' beside " + ", ".join(sorted(text)),
+                hint="save the one to use as a file and name that: template: FILE.jinja",
+            )
+        text = text["default"]
+    return str(text)
+
+
+def _from_file(path: Path, tokenizer: Any) -> Template:
+    if tokenizer is None:
+        raise UsageError(
+            f"The template '{path}' is a file, and no tokenizer is at hand to write with it.",
+            hint="name a template here: " + ", ".join(_FIXED),
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            "The file of a prompt template can't be read.",
+            where=str(path),
+            expected="a chat template in Jinja, UTF-8",
+            hint="paths count from where the command is run",
+        ) from error
+    made = chat_template(tokenizer, text, _FROM_FILE + content_id(text))
+    tokenizer.chat_template = text
+    return made
+
+
+def _saved_file(name: str, tokenizer: Any) -> Template:
+    text = _own_text(tokenizer)
+    if _FROM_FILE + content_id(text) != name:
+        raise InputError(
+            "The chat template of a model is not the one that it was trained with.",
+            where=str(getattr(tokenizer, "name_or_path", "the tokenizer")),
+            expected=f"the text of '{name}' in chat_template.jinja",
+            hint="put it back, or name the template to use: template: model",
+        )
+    return chat_template(tokenizer, text, name)
 
 
 def save_template(folder: Path, name: str) -> None:
@@ -269,59 +301,4 @@ def template_of(model: Path | str, *, tokenizer: Any = None, name: str | None = 
         f"Nothing says which prompt template '{model}' uses.",
         expected=f"a {TEMPLATE_FILE} beside the model or a chat template in its tokenizer",
         hint="name one in the recipe: " + ", ".join(n for n in _FIXED),
-    )
-
-
-def _model_template(tokenizer: Any) -> Template:
-    """The tokenizer's chat template as a Template; loss spans by rendering prefixes.
-
-    A turn is what its rendering adds to the rendering of the turns before it. Where an
-    assistant turn begins is where the rendering with a generation prompt ends.
-    """
-    if not getattr(tokenizer, "chat_template", None):
-        raise UsageError(
-            "The template 'model' needs a tokenizer with a chat template, and this one has none.",
-            hint="choose another template: " + ", ".join(_FIXED),
-        )
-
-    def text_of(messages: Messages, generate: bool) -> str:
-        turns = [m.to_json() for m in messages]
-        return str(
-            tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generate)
-        )
-
-    def render(messages: Messages, meta: Mapping[str, Any], generate: bool) -> list[Segment]:
-        pieces: list[Segment] = []
-        done = ""
-        for index, message in enumerate(messages):
-            if message.role != "assistant":
-                continue
-            before = text_of(messages[:index], True)
-            after = text_of(messages[: index + 1], False)
-            if not before.startswith(done) or not after.startswith(before):
-                raise _broken(tokenizer, done, before, after)
-            pieces.append(Segment(before[len(done) :], False, "marker"))
-            pieces.append(Segment(after[len(before) :], True, "marker"))
-            done = after
-        whole = text_of(messages, generate)
-        if not whole.startswith(done):
-            raise _broken(tokenizer, done, whole, whole)
-        if len(whole) > len(done):
-            pieces.append(Segment(whole[len(done) :], False, "marker"))
-        return pieces
-
-    return Template("model", (), (), render)
-
-
-def _broken(tokenizer: Any, done: str, before: str, after: str) -> InputError:
-    shown = next(
-        (tail for head, tail in ((done, before), (before, after)) if not tail.startswith(head)),
-        after,
-    )
-    return InputError(
-        "The chat template of this tokenizer rewrites earlier turns when a turn is added, so the "
-        "answers in a conversation can't be told from the rest.",
-        where=f"{getattr(tokenizer, 'name_or_path', 'tokenizer')}: …{shown[-80:]!r}",
-        expected="each turn to be written after the ones before it, unchanged",
-        hint="use single-turn data, or name another template: " + ", ".join(_FIXED),
     )

@@ -97,12 +97,16 @@ def test_rows_that_cannot_be_used_are_counted() -> None:
     counts = EncodingCounts()
     kept = encode_examples(tok, SPACED, rows, max_length=40, over_long="drop", counts=counts)
     assert len(kept) == 1
-    assert counts.to_json() == {"kept": 1, "truncated": 0, "too_long": 1, "untrained": 1}
+    figures = {"kept": 1, "truncated": 0, "too_long": 1, "untrained": 1}
+    named = {"too_long": [long.id], "untrained": [rows[2].id]}
+    assert counts.to_json() == {**figures, "first_ids": named}
     assert counts.dropped_ids == [long.id, rows[2].id]
     counts = EncodingCounts()
     kept = encode_examples(tok, SPACED, rows, max_length=40, counts=counts)
     assert [len(row) <= 40 for row in kept] == [True, True]
-    assert counts.to_json() == {"kept": 2, "truncated": 1, "too_long": 0, "untrained": 1}
+    figures = {"kept": 2, "truncated": 1, "too_long": 0, "untrained": 1}
+    named = {"truncated": [long.id], "untrained": [rows[2].id]}
+    assert counts.to_json() == {**figures, "first_ids": named}
     with pytest.raises(StageError, match="at most 40"):
         encode_examples(tok, SPACED, rows, max_length=40, over_long="stop")
 

@@ -20,7 +20,7 @@ from espalier.engines.vllm_options import VLLMOptions, stored_dtype
 from espalier.engines.vllm_server import ServerOptions, _flags
 from espalier.errors import MissingExtra, UsageError
 from espalier.records import Message
-from espalier.templates import TEMPLATE_NAMES, get_template
+from espalier.templates import FIXED_NAMES, get_template
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
@@ -97,7 +97,7 @@ def conversations() -> list[tuple[Message, ...]]:
     return found
 
 
-@pytest.mark.parametrize("name", [name for name in TEMPLATE_NAMES if name != "model"])
+@pytest.mark.parametrize("name", FIXED_NAMES)
 def test_chat_templates_render_what_the_projects_templates_do(name: str) -> None:
     template = get_template(name)
     # As transformers compiles a chat template.

@@ -10,7 +10,7 @@ from espalier.errors import InputError, UsageError
 from espalier.records import Message, Messages
 from espalier.templates import (
     ESPALIER_TOKENS,
-    TEMPLATE_NAMES,
+    FIXED_NAMES,
     Segment,
     get_template,
     save_template,
@@ -91,7 +91,7 @@ def test_chatml_and_qa() -> None:
     assert qa.stop == ("\n",)
 
 
-@pytest.mark.parametrize("name", [n for n in TEMPLATE_NAMES if n != "model"])
+@pytest.mark.parametrize("name", FIXED_NAMES)
 def test_every_template_begins_with_its_prompt_and_trains_all_answers(name: str) -> None:
     template = get_template(name)
     for messages in (ONE, TWO):

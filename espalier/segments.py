@@ -1,0 +1,103 @@
+"""What a prompt template makes of a conversation: pieces of text, some of which are learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from espalier.errors import InputError
+from espalier.records import Messages
+
+NO_META: Mapping[str, Any] = {}
+TrainOn = Literal["all", "last"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a rendered conversation.
+
+    `trained`: the loss is taken over its tokens. `kind`: "text" is content (special tokens
+    written in it stay plain text), "marker" may hold special tokens, "eos" is the tokenizer's
+    own end-of-sequence token (its `text` is empty).
+    """
+
+    text: str
+    trained: bool
+    kind: Literal["text", "marker", "eos"] = "text"
+
+
+Render = Callable[[Messages, Mapping[str, Any], bool], list[Segment]]
+RenderLast = Callable[[Messages, Mapping[str, Any]], list[Segment]]
+
+
+@dataclass(frozen=True)
+class Template:
+    """A named way to write a conversation.
+
+    `stop`: texts that end an answer (besides the end-of-sequence token).
+    `special_tokens`: markers that must be single tokens of the tokenizer.
+    `render(messages, meta, generate)` writes a conversation, with `generate` up to where the next
+    answer begins. `render_last` is there where learning the last answer alone is more than
+    leaving the others out. `jinja` is the text of a chat template, where it is one.
+    """
+
+    name: str
+    stop: tuple[str, ...]
+    special_tokens: tuple[str, ...]
+    render: Render
+    render_last: RenderLast | None = None
+    jinja: str | None = None
+
+    def segments(
+        self, messages: Messages, meta: Mapping[str, Any] = NO_META, *, train_on: TrainOn = "all"
+    ) -> list[Segment]:
+        """The whole conversation; assistant texts and their end markers are the trained pieces:
+        those of all turns, or of the last turn of the assistant only.
+
+        Raises InputError for a conversation without turns.
+        """
+        _check(messages, self.name)
+        if train_on == "all":
+            return self.render(messages, meta, False)
+        if self.render_last is not None:
+            return self.render_last(messages, meta)
+        return last_only(self.render(messages, meta, False))
+
+    def prompt_segments(
+        self, messages: Messages, meta: Mapping[str, Any] = NO_META
+    ) -> list[Segment]:
+        """Everything up to where the next assistant turn begins; nothing in it is trained.
+
+        A final assistant turn, if there is one, is left out: it is what would be generated.
+        """
+        _check(messages, self.name)
+        turns = messages[:-1] if messages[-1].role == "assistant" else messages
+        return [untrained(segment) for segment in self.render(turns, meta, True)]
+
+    def prompt(self, messages: Messages, meta: Mapping[str, Any] = NO_META) -> str:
+        """`prompt_segments` as one text (end-of-sequence tokens of earlier turns left out)."""
+        return "".join(segment.text for segment in self.prompt_segments(messages, meta))
+
+
+def untrained(segment: Segment) -> Segment:
+    """The same piece, not learnt."""
+    return replace(segment, trained=False)
+
+
+def last_only(pieces: list[Segment]) -> list[Segment]:
+    """Only the last run of trained pieces stays trained: a template puts the head of a turn, which
+    is not learnt, between any two answers."""
+    end = max((i for i, piece in enumerate(pieces) if piece.trained), default=-1)
+    start = end
+    while start > 0 and pieces[start - 1].trained:
+        start -= 1
+    return [p if start <= i <= end else untrained(p) for i, p in enumerate(pieces)]
+
+
+def _check(messages: Messages, name: str) -> None:
+    if not messages or all(m.role == "system" for m in messages):
+        raise InputError(
+            "A conversation has no user or assistant turn.",
+            expected=f"at least one turn to write with the template '{name}'",
+        )
