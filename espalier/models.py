@@ -17,20 +17,34 @@ from typing import Any, Literal
 
 from espalier.errors import InputError, require
 from espalier.reward_heads import init_missing, keep_label, reward_label
-from espalier.templates import save_template
+from espalier.templates import Template, get_template, save_template
+from espalier.vocabulary import (
+    add_markers,
+    ensure_pad,
+    fit_to_tokenizer,
+    frozen_tokens,
+    new_markers,
+)
+
+__all__ = [
+    "DTYPES",
+    "Kind",
+    "add_markers",
+    "check_source",
+    "default_device",
+    "ensure_pad",
+    "fit_to_tokenizer",
+    "frozen_tokens",
+    "load_model",
+    "load_tokenizer",
+    "new_markers",
+    "quiet",
+    "replace_folder",
+    "save_model",
+]
 
 Kind = Literal["causal", "reward"]
 DTYPES = ("float32", "bfloat16", "float16", "auto")
-# Tokens that models are given for padding, best first; "<unk>" is never trained on either.
-_PAD_LIKE = (
-    "<|pad|>",
-    "<pad>",
-    "[PAD]",
-    "<|finetune_right_pad_id|>",
-    "<|endoftext|>",
-    "<unk>",
-    "[UNK]",
-)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -96,73 +110,21 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def ensure_pad(tokenizer: Any) -> bool:
-    """Give the tokenizer a pad token that is not eos; True if a new token had to be added.
-
-    With pad = eos the end token drops out of the loss and of the score position, and a model
-    trained so never stops.
-    """
-    eos = tokenizer.eos_token_id
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != eos:
-        return False
-    vocabulary = tokenizer.get_vocab()
-    for name in _PAD_LIKE:
-        identity = vocabulary.get(name)
-        if identity is not None and identity not in (eos, tokenizer.bos_token_id):
-            tokenizer.pad_token = name
-            return False
-    tokenizer.add_special_tokens({"pad_token": _PAD_LIKE[0]})
-    return True
-
-
-def fit_to_tokenizer(model: Any, tokenizer: Any) -> int:
-    """Set the model's pad token, and grow its embedding to the tokenizer; returns new rows.
-
-    New rows start as the mean of the old ones, so that a new token is neither likely nor
-    unlikely at first. Rows beyond the tokenizer (vocabularies padded to a round size) stay.
-    """
-    torch = require("torch", extra="train", feature="Loading a model")
-    embedding = model.get_input_embeddings()
-    old = int(embedding.weight.shape[0])
-    new = len(tokenizer) - old
-    if new > 0:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        with torch.no_grad():
-            for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-                weight = getattr(layer, "weight", None)
-                if weight is not None and weight.shape[0] == len(tokenizer):
-                    weight[old:] = weight[:old].mean(dim=0, keepdim=True)
-    model.config.pad_token_id = tokenizer.pad_token_id
-    generation = getattr(model, "generation_config", None)
-    if generation is not None:
-        generation.pad_token_id = tokenizer.pad_token_id
-        if tokenizer.eos_token_id is not None and generation.eos_token_id is None:
-            generation.eos_token_id = tokenizer.eos_token_id
-    return max(new, 0)
-
-
-def add_markers(model: Any, tokenizer: Any, markers: tuple[str, ...]) -> int:
-    """Make each marker of a template a special token of its own; returns how many were new."""
-    vocabulary = tokenizer.get_vocab()
-    missing = [marker for marker in markers if marker not in vocabulary]
-    if missing:
-        tokenizer.add_special_tokens(
-            {"additional_special_tokens": missing}, replace_extra_special_tokens=False
-        )
-        fit_to_tokenizer(model, tokenizer)
-    return len(missing)
-
-
 def save_model(model: Any, tokenizer: Any, template_name: str | None, folder: Path) -> None:
     """Write weights (safetensors), configuration, tokenizer and template.json, all or nothing.
 
+    With a template, its end markers go into the generation settings and its Jinja form into the
+    tokenizer, so that other tools ask the model, and end its answers, as it was trained.
     Everything goes to a temporary folder beside it, which is then renamed; an older folder of
     that name is replaced.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    own_form = getattr(tokenizer, "chat_template", None)
     try:
+        if template_name:
+            _hand_over(model, tokenizer, get_template(template_name, tokenizer=tokenizer))
         with quiet():
             model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
@@ -171,7 +133,27 @@ def save_model(model: Any, tokenizer: Any, template_name: str | None, folder: Pa
         temporary.chmod(0o755)
         replace_folder(temporary, folder)
     finally:
+        tokenizer.chat_template = own_form
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _hand_over(model: Any, tokenizer: Any, template: Template) -> None:
+    """Note the template where other tools look for it."""
+    from espalier.encoding import adds_bos
+    from espalier.engines.jinja_forms import jinja_of
+
+    form = jinja_of(template, bos=adds_bos(tokenizer))
+    if form is not None:
+        tokenizer.chat_template = form
+    generation = getattr(model, "generation_config", None)
+    special = {str(token): i for i, token in tokenizer.added_tokens_decoder.items()}
+    ends = [special[text] for text in template.stop if text in special]
+    if generation is None or not ends:
+        return
+    known = generation.eos_token_id
+    ids = known if isinstance(known, list) else [] if known is None else [known]
+    if not set(ends) <= set(ids):
+        generation.eos_token_id = list(dict.fromkeys([*ids, *ends]))
 
 
 def replace_folder(new: Path, folder: Path) -> None:

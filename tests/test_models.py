@@ -171,8 +171,9 @@ def test_an_embedding_with_spare_rows_is_not_cut() -> None:
 def test_markers_of_a_template_become_single_tokens() -> None:
     tok, model = tiny.tokenizer(), tiny.model()
     before = len(tok)
-    assert add_markers(model, tok, ("<|im_start|>", "<|im_end|>", "<|end|>")) == 2
+    added = add_markers(model, tok, ("<|im_start|>", "<|im_end|>", "<|end|>"))
+    assert added == (before, before + 1)
     assert len(tok) == before + 2 == model.get_input_embeddings().weight.shape[0]
     assert len(tok("<|im_start|>", add_special_tokens=False)["input_ids"]) == 1
     assert tok.eos_token == "<|end|>"
-    assert add_markers(model, tok, ("<|im_start|>",)) == 0
+    assert add_markers(model, tok, ("<|im_start|>",)) == ()
