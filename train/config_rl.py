@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from espalier.train.config_parts import LoraConfig, Optimisation, Strict
 from espalier.train.config_policy import PretrainingMix
+from espalier.train.config_rewards import HeldOut, RewardTerm, StopRules, check_names
 from espalier.train.config_rollout import RolloutOptions, Rollouts
 
 # What A2C is in PPO's terms; any other value beside `algorithm: a2c` is a contradiction.
@@ -85,6 +86,12 @@ class PPOConfig(Strict):
         description="Rewards computed by Python functions: `package.module:function` or "
         "`file.py:function`, called with (example, answer), each with its weight.",
     )
+    rewards: list[RewardTerm] = Field(
+        default_factory=list,
+        description="A mix of reward models, Python functions and verifiable rules, instead of "
+        "`reward` and `rules`, which are its short form. Each score is standardised, clipped "
+        "and weighted; score_clip and no_end_score are for their sum.",
+    )
 
     rollout_batch: int = Field(128, ge=1, description="Episodes (answers) an iteration.")
     iterations: int = Field(30, ge=1, description="Rounds of sampling and updating.")
@@ -156,7 +163,8 @@ class PPOConfig(Strict):
     kl_limit: float | None = Field(
         50.0,
         gt=0,
-        description="Stop when the KL to the first policy exceeds this (nats an episode).",
+        description="Stop when the KL to the first policy exceeds this (nats an episode), with "
+        "the last policy below it.",
     )
     update_kl_limit: float | None = Field(
         None,
@@ -204,6 +212,16 @@ class PPOConfig(Strict):
         "counts as ended. null: its own score, and the critic's value of what would follow.",
     )
     no_end_penalty: float = Field(0.0, ge=0, description="Subtracted where no_end_score is null.")
+    stop: StopRules = Field(
+        default_factory=StopRules,
+        description="What else (see kl_limit) ends the run, with the last policy in order.",
+    )
+    held_out: HeldOut | None = Field(
+        None, description="Watch a reward that is not trained against. Default: no."
+    )
+    keep: Literal["last", "best"] = Field(
+        "last", description="The model: the last policy, or the best on the held-out reward."
+    )
 
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="fp32, bf16 (autocast), or auto: bf16 where the device is fast at it."
@@ -229,6 +247,22 @@ class PPOConfig(Strict):
         return {**values, **wanted}
 
     @model_validator(mode="after")
+    def _one_form_of_reward(self) -> PPOConfig:
+        """`reward` and `rules` are the short form of `rewards`; `keep: best` needs a judge."""
+        if self.rewards:
+            if self.rules or ("reward" in self.model_fields_set and self.reward is not None):
+                name = "rules" if self.rules else f"reward: {self.reward}"
+                raise ValueError(
+                    f"{name} and rewards both say what the reward is; write it as a term of "
+                    "rewards, and leave it out (reward: null, where an extended recipe has it)"
+                )
+            self.reward = None
+            check_names(self.rewards)
+        if self.keep == "best" and self.held_out is None:
+            raise ValueError("keep: best needs held_out, whose reward says which policy is best")
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> PPOConfig:
         if self.minibatch is None:
             self.minibatch = max(1, self.rollout_batch // 4)
@@ -242,8 +276,8 @@ class PPOConfig(Strict):
                 f"rollout_options ({given}) are those of vLLM, and rollouts is transformers; "
                 "use rollouts: vllm or auto"
             )
-        if self.reward is None and not self.rules:
-            raise ValueError("there is no reward: name a reward model (reward) or rules")
+        if self.reward is None and not self.rules and not self.rewards:
+            raise ValueError("there is no reward: name a reward model (reward), rules or rewards")
         return self
 
     @model_validator(mode="after")

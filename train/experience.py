@@ -45,6 +45,8 @@ class Experience:
     rewards: Tensor = field(default_factory=_empty)
     advantages: Tensor = field(default_factory=_empty)
     returns: Tensor = field(default_factory=_empty)
+    # Metrics of the score's terms, one number an episode [N].
+    terms: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(

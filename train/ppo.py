@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espalier.errors import InputError, UsageError, require
-from espalier.files import read_json
+from espalier.errors import UsageError, require
 from espalier.models import load_model, load_tokenizer, save_model
 from espalier.progress import say
 from espalier.records import Example
 from espalier.run import StageContext
 from espalier.templates import template_of
+from espalier.train.config_rewards import RewardTerm
 from espalier.train.config_rl import PPOConfig
 from espalier.train.sources import data_files, model_source, stage_seed
 
 if TYPE_CHECKING:
     from espalier.train.actors import Critic
+    from espalier.train.held_out import HeldOutParts
     from espalier.train.ppo_loop import PPO
     from espalier.train.ppo_parts import Parts
-    from espalier.train.rollout import RewardModel
+    from espalier.train.reward_mix import Term
+    from espalier.train.rollout import Prompt, RewardModel
 
 
 def inputs(context: StageContext) -> dict[str, Path]:
-    """The policy's and the reward model's folders, the prompts, and rules given as files."""
+    """Folders of the policy and of reward models, the prompts, and functions given as files."""
     options: PPOConfig = context.options
     names = [options.prompts]
     if options.pretraining_mix is not None:
         names += options.pretraining_mix.data
-    names += [rule.rpartition(":")[0] for rule in options.rules if ".py:" in rule]
+    functions = [*options.rules, *(term.function or "" for term in options.rewards)]
+    names += [text.rpartition(":")[0] for text in functions if ".py:" in text]
+    models = {"model": options.model, "reward": options.reward}
+    models |= {f"rewards.{term.name}": term.model for term in options.rewards}
+    if options.held_out is not None:
+        models["held_out"] = options.held_out.reward
+        if isinstance(options.held_out.prompts, str):
+            names.append(options.held_out.prompts)
     found = data_files(context, names)
-    for name, text in (("model", options.model), ("reward", options.reward)):
+    for name, text in models.items():
         source = model_source(context, text) if text else None
         if isinstance(source, Path) and source.exists():
             found[name] = source
@@ -83,7 +93,7 @@ def load_parts(context: StageContext) -> Parts:
     from espalier.train.actors import keep_no_activations, plain_attention, without_dropout
     from espalier.train.ppo_parts import Parts, run_precision
     from espalier.train.pretraining_mix import load_rows
-    from espalier.train.rollout import load_rule, prompt_pool, stop_tokens
+    from espalier.train.rollout import prompt_pool, stop_tokens
 
     options: PPOConfig = context.options
     source = model_source(context, options.model)
@@ -91,10 +101,11 @@ def load_parts(context: StageContext) -> Parts:
     template = template_of(source, tokenizer=tokenizer, name=options.template)
     autocast = run_precision(options)
     policy, reference = load_policy(source, options, stage_seed(context))
-    reward = load_reward(context, tokenizer, template.name) if options.reward else None
+    rows, limit = read_prompts(context), prompt_limit(options, policy)
+    pool, left_out = prompt_pool(rows, tokenizer, template, limit)
+    terms, reward = load_rewards(context, tokenizer, template.name, pool)
     critic = load_critic(context, reward)
-    rows = read_prompts(context)
-    pool, left_out = prompt_pool(rows, tokenizer, template, prompt_limit(options, policy))
+    pool, held_out = load_held_out(context, tokenizer, template, limit, pool)
     positions = getattr(policy.config, "max_position_embeddings", None)
     longest = max(len(prompt.ids) for prompt in pool) + options.max_new_tokens
     for model in (policy, reference, critic.model if critic else None):
@@ -116,10 +127,12 @@ def load_parts(context: StageContext) -> Parts:
         reference=reference,
         critic=critic,
         reward=reward,
-        rules=[(name, load_rule(name), weight) for name, weight in options.rules.items()],
+        rules=(),
         pool=pool,
         stop_ids=stop_tokens(policy, tokenizer, template),
         pretraining=load_rows(context, tokenizer, template, positions),
+        terms=terms,
+        held_out=held_out,
     )
 
 
@@ -140,18 +153,14 @@ def load_policy(source: Path | str, options: PPOConfig, seed: int) -> tuple[Any,
 
 def read_prompts(context: StageContext) -> list[Example]:
     """The rows of the prompt file; answers in it are not looked at, except by rules."""
+    options: PPOConfig = context.options
+    return _read(context.path(options.prompts), options.prompts_format, options.prompts_limit)
+
+
+def _read(path: Path, format: str, limit: int | None) -> list[Example]:
     from espalier.formats.read import read_examples
 
-    options: PPOConfig = context.options
-    path = context.path(options.prompts)
-    return list(
-        read_examples(
-            path,
-            format=options.prompts_format,
-            limit=options.prompts_limit,
-            answers="optional",
-        )
-    )
+    return list(read_examples(path, format=format, limit=limit, answers="optional"))
 
 
 def prompt_limit(options: PPOConfig, policy: Any) -> int:
@@ -170,34 +179,62 @@ def prompt_limit(options: PPOConfig, policy: Any) -> int:
     return min(options.max_prompt_tokens, room)
 
 
-def load_reward(context: StageContext, tokenizer: Any, template_name: str) -> RewardModel:
-    """The reward model, and the mean and deviation of its scores on reference answers."""
-    from espalier.train.rollout import RewardModel, same_tokens
+def load_rewards(
+    context: StageContext, tokenizer: Any, template_name: str, pool: Sequence[Prompt]
+) -> tuple[tuple[Term, ...], RewardModel | None]:
+    """The terms of the score, and the reward model that a critic may begin as."""
+    from espalier.train import reward_mix as rm
 
     options: PPOConfig = context.options
-    source = model_source(context, options.reward or "")
-    own = load_tokenizer(source)
-    template = template_of(source, tokenizer=own)
-    mean, deviation = 0.0, 1.0
-    path = Path(source) / "reward.json"
-    if options.normalise_scores:
-        if not path.is_file():
-            raise InputError(
-                "The reward model does not say how it scores reference answers.",
-                where=str(path),
-                expected='{"mean": number, "deviation": number}',
-                hint="set normalise_scores: false to take its scores as they are",
-            )
-        values = read_json(path)
-        mean, deviation = float(values["mean"]), max(float(values["deviation"]), 1e-6)
-    return RewardModel(
-        model=load_model(source, kind="reward"),
-        tokenizer=own,
-        template=template,
-        same_tokens=same_tokens(tokenizer, own) and template.name == template_name,
-        mean=mean,
-        deviation=deviation,
+    if options.rewards:
+        terms = rm.load_terms(context, tokenizer, template_name, [p.example for p in pool])
+        return terms, rm.first_model(terms)
+    rules = [(n, rm.load_function(context, n), weight) for n, weight in options.rules.items()]
+    reward = None
+    if options.reward:
+        reward = rm.load_scorer(
+            context,
+            RewardTerm(model=options.reward),
+            tokenizer,
+            template_name,
+            standardise=options.normalise_scores,
+            option="normalise_scores: false",
+        )
+    return rm.short_form(rules, reward), reward
+
+
+def load_held_out(
+    context: StageContext, tokenizer: Any, template: Any, limit: int, pool: list[Prompt]
+) -> tuple[list[Prompt], HeldOutParts | None]:
+    """(prompts to train on, what is held out), each reward model told apart by its weights."""
+    from espalier.train import reward_mix as rm
+    from espalier.train.held_out import HeldOutParts
+    from espalier.train.ppo_ends import hold_out
+    from espalier.train.rollout import prompt_pool
+
+    options: PPOConfig = context.options
+    watched = options.held_out
+    if watched is None:
+        return pool, None
+    trained = {term.name: str(term.model) for term in options.rewards if term.model}
+    if options.reward:
+        trained["reward"] = options.reward
+    sources = {name: model_source(context, text) for name, text in trained.items()}
+    rm.refuse_trained_against(model_source(context, watched.reward), sources)
+    given = None
+    if isinstance(watched.prompts, str):
+        rows = _read(context.path(watched.prompts), "auto", watched.limit)
+        given, _ = prompt_pool(rows, tokenizer, template, limit)
+    kept, apart = hold_out(pool, watched, given, stage_seed(context))
+    reward = rm.load_scorer(
+        context,
+        RewardTerm(model=watched.reward, label=watched.label, template=watched.template),
+        tokenizer,
+        template.name,
+        standardise=watched.standardise,
+        option="held_out.standardise: false",
     )
+    return kept, HeldOutParts(apart, reward)
 
 
 def load_critic(context: StageContext, reward: RewardModel | None) -> Critic | None:
@@ -212,7 +249,7 @@ def load_critic(context: StageContext, reward: RewardModel | None) -> Critic | N
     if options.critic == "shared":
         return None
     if options.critic_init == "reward" and reward is not None and reward.same_tokens:
-        model = load_model(model_source(context, options.reward or ""), kind="reward")
+        model = load_model(reward.source, kind="reward", label=reward.label)
         if hasattr(model, "score"):
             return Critic(model, mean=reward.mean, deviation=reward.deviation)
     source = model_source(context, options.model)

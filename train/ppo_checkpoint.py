@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,7 +24,8 @@ def save(learner: PPO) -> None:
         info = {
             "cursor": learner.cursor,
             "kl_coefficient": learner.kl_coefficient,
-            "first_length": learner.first_length,
+            "watch": learner.watch.state(),
+            "held_out": learner.held_out.state() if learner.held_out else None,
             "steps": learner.steps,
         }
         with checkpoints.writing(learner.store, learner.iteration, info) as path:
@@ -50,8 +52,25 @@ def load(learner: PPO, checkpoint: checkpoints.Checkpoint) -> None:
     learner.iteration = checkpoint.step
     learner.cursor = int(checkpoint.info["cursor"])
     learner.kl_coefficient = float(checkpoint.info["kl_coefficient"])
-    learner.first_length = float(checkpoint.info["first_length"])
+    learner.watch.restore(checkpoint.info["watch"])
+    if learner.held_out is not None:
+        learner.held_out.restore(checkpoint.info["held_out"])
     learner.steps = dict(checkpoint.info["steps"])
+
+
+def save_policy(learner: PPO, store: Path) -> None:
+    """Write the policy alone, so that it can be taken back at the end."""
+    learner.accelerator.wait_for_everyone()
+    if learner.accelerator.is_main_process:
+        with checkpoints.writing(store, learner.iteration, {}) as path:
+            _save_network(_networks(learner)["policy"], path / "policy.safetensors")
+    learner.accelerator.wait_for_everyone()
+
+
+def load_policy(learner: PPO, checkpoint: checkpoints.Checkpoint) -> None:
+    """Take back the policy alone, of a checkpoint or of `save_policy`."""
+    path = checkpoint.path / "policy.safetensors"
+    _load_network(_networks(learner)["policy"], path, str(learner.device))
 
 
 def _networks(learner: PPO) -> dict[str, Any]:

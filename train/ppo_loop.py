@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,20 @@ from torch import Tensor
 from espalier.progress import Progress, say
 from espalier.train import checkpoints
 from espalier.train import policy_math as pm
+from espalier.train.actors import Episode
 from espalier.train.config_rl import PPOConfig
 from espalier.train.experience import Experience, make_plan
+from espalier.train.held_out import HeldOutWatch
 from espalier.train.monitor import Monitor
 from espalier.train.ppo_checkpoint import load, save
+from espalier.train.ppo_ends import check_held_out, choose_policy, end_counts, tell
 from espalier.train.ppo_parts import Parts
 from espalier.train.ppo_update import Learner
-from espalier.train.ppo_watch import check_samples, describe, raise_alarms
+from espalier.train.ppo_watch import Stop, Watch, check_samples, describe
+from espalier.train.reward_mix import Answers, by_term, mix, short_form
 from espalier.train.rollout import (
     answer_text,
     prompts_at,
-    rule_scores,
     sample_episodes,
     shaped_score,
 )
@@ -54,7 +58,11 @@ class PPO(Learner):
         self.folder = folder
         self.store = folder / "checkpoints"
         self.cursor = 0
-        self.first_length = 0.0
+        self.terms = tuple(parts.terms) or short_form(parts.rules, parts.reward)
+        self.watch = Watch(options)
+        self.held_out = HeldOutWatch(options.held_out) if options.held_out else None
+        self.stopped: Stop | None = None
+        self.kept: int | None = None
         self.rollouts = open_rollouts(options, self.rules(), self.device)
 
     # The loop -----------------------------------------------------------------------------
@@ -64,7 +72,8 @@ class PPO(Learner):
         checkpoint = checkpoints.latest(self.store)
         if checkpoint is not None:
             load(self, checkpoint)
-            say(f"  going on after iteration {self.iteration} of {self.options.iterations}")
+            if self.iteration:
+                say(f"  going on after iteration {self.iteration} of {self.options.iterations}")
         end = min(self.options.iterations, until or self.options.iterations)
         main = self.accelerator.is_main_process
         with (
@@ -76,14 +85,22 @@ class PPO(Learner):
         ):
             if self.iteration == 0:
                 self.show(monitor)
-            while self.iteration < end:
+                save(self)
+                check_held_out(self, monitor)
+            while self.iteration < end and self.stopped is None:
                 metrics = self.iterate()
                 self.record(monitor, metrics)
                 progress.update(1, f"score {metrics['score']:+.2f}, kl {metrics['kl']:.2f}")
+            tell(self, monitor)
+        if self.stopped is not None or self.iteration == self.options.iterations:
+            choose_policy(self)
         return self.counts()
 
     def iterate(self) -> dict[str, float]:
-        """One iteration; returns its metrics, means over all processes."""
+        """One iteration; returns its metrics, means over all processes.
+
+        Where the samples break a rule, `stopped` is set and nothing is learnt from them.
+        """
         times = [time.perf_counter()]
         self.sync()
         times.append(time.perf_counter())
@@ -94,7 +111,10 @@ class PPO(Learner):
         self.judge(experience)
         times.append(time.perf_counter())
         metrics = describe(experience, self.total)
-        check_samples(metrics, self.options, self.iteration, self.tolerance, self.where)
+        check_samples(metrics, self.iteration, self.tolerance, self.where)
+        self.stopped = self.watch.look(self.iteration, metrics)
+        if self.stopped is not None:
+            return metrics
         metrics |= self.update(experience)
         metrics |= {"kl_coefficient": self.kl_coefficient}
         times.append(time.perf_counter())
@@ -154,25 +174,28 @@ class PPO(Learner):
     # 2. Scores ----------------------------------------------------------------------------
 
     def score(self, experience: Experience) -> None:
-        """The score of each truncated answer: reward model and rules, clamped, no-end rule."""
-        options, parts = self.options, self.parts
+        """The score of each truncated answer, and what each term of the mix adds to it."""
         episodes, texts = experience.episodes, experience.texts
-        totals = rule_scores(parts.rules, experience.prompts, texts)
-        if parts.reward is not None:
-            learnt = parts.reward(experience.prompts, episodes, texts, options.token_budget)
-            totals = [a + b for a, b in zip(totals, learnt, strict=True)]
-        experience.scores = torch.tensor(
-            [
-                shaped_score(
-                    total,
-                    episode.ended,
-                    clip=options.score_clip,
-                    no_end_score=options.no_end_score,
-                    no_end_penalty=options.no_end_penalty,
-                )
-                for total, episode in zip(totals, episodes, strict=True)
-            ]
+        found = mix(
+            self.terms, Answers(experience.prompts, episodes, texts, self.options.token_budget)
         )
+        experience.scores = torch.tensor(self.shaped(found.totals, episodes))
+        if self.options.rewards or len(self.terms) > 1:
+            experience.terms = by_term(found)
+
+    def shaped(self, totals: Sequence[float], episodes: Sequence[Episode]) -> list[float]:
+        """Totals of the terms as scores: clamped, and by the rule for answers without an end."""
+        options = self.options
+        return [
+            shaped_score(
+                total,
+                episode.ended,
+                clip=options.score_clip,
+                no_end_score=options.no_end_score,
+                no_end_penalty=options.no_end_penalty,
+            )
+            for total, episode in zip(totals, episodes, strict=True)
+        ]
 
     # 3. Rewards, values, advantages -------------------------------------------------------
 
@@ -220,12 +243,17 @@ class PPO(Learner):
 
     def record(self, monitor: Monitor | None, metrics: dict[str, float]) -> None:
         """Metrics, alarms, sample answers and the checkpoint of the iteration that just ended."""
-        number, options = self.iteration, self.options
+        options = self.options
+        number = self.stopped.iteration if self.stopped else self.iteration
         last = number == options.iterations
-        self.first_length = self.first_length or metrics["length"]
         if monitor is not None:
-            monitor.write(number, {"episodes": self.cursor, **metrics})
-            raise_alarms(monitor, number, metrics, self.first_length)
+            episodes = number * options.rollout_batch
+            monitor.write(number, {"episodes": episodes, **metrics})
+            self.watch.alarms(monitor, number, metrics)
+        if self.stopped is not None:
+            return
+        if self.held_out is not None and self.held_out.due(number, options.iterations):
+            check_held_out(self, monitor)
         if last or number % options.sample_every == 0:
             self.show(monitor)
         if last or number % options.checkpoint_every == 0:
@@ -272,6 +300,7 @@ class PPO(Learner):
             "prompts": len(self.parts.pool),
             "kl_coefficient": self.kl_coefficient,
             "processes": self.world,
+            **end_counts(self),
             "rollouts": self.rollouts.name,
             "precision": str(self.autocast_dtype or torch.float32).removeprefix("torch."),
         }

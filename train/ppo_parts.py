@@ -13,6 +13,8 @@ from espalier.errors import UsageError
 from espalier.templates import Template
 from espalier.train.actors import Critic
 from espalier.train.config_rl import PPOConfig
+from espalier.train.held_out import HeldOutParts
+from espalier.train.reward_mix import Term
 from espalier.train.rollout import Prompt, RewardModel, Rule
 
 
@@ -34,6 +36,9 @@ class Parts:
     pool: Sequence[Prompt]
     stop_ids: Sequence[int]
     pretraining: Sequence[Encoded] = ()
+    # The terms of `rewards`; none: `rules` and `reward` are the terms.
+    terms: Sequence[Term] = ()
+    held_out: HeldOutParts | None = None
 
 
 def run_precision(options: PPOConfig) -> torch.dtype | None:

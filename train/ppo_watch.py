@@ -1,8 +1,15 @@
-"""What PPO reports of an iteration, and what makes it stop before a step that would do harm."""
+"""What PPO reports of an iteration, warns of, and stops for before a step that would do harm.
+
+A *stop* is an end with a reason: the run succeeds, and its model is the last one that was still
+in order. What must not happen at all (a number that is not finite, a ratio off 1) is an error.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -29,6 +36,7 @@ def describe(experience: Experience, total: pm.Reduce) -> dict[str, float]:
         "kl_k3": k3.sum(dim=1),
         "length": mask.sum(dim=1),
         "no_end_rate": torch.tensor([not e.ended for e in experience.episodes]),
+        **experience.terms,
         "count": torch.ones(len(mask)),
     }
     sums = total(torch.stack([values.double().sum() for values in per_episode.values()])).tolist()
@@ -54,10 +62,8 @@ def tolerance(device: str, exact: bool) -> float:
     return 1e-4 if exact else 5e-2
 
 
-def check_samples(
-    metrics: dict[str, float], options: PPOConfig, iteration: int, limit: float, where: str
-) -> None:
-    """Raise StageError for numbers that are not finite and for a policy that went too far.
+def check_samples(metrics: dict[str, float], iteration: int, limit: float, where: str) -> None:
+    """Raise StageError for numbers that are not finite.
 
     `iteration` counts from 0; before the first step the policy must equal its reference.
     """
@@ -67,7 +73,9 @@ def check_samples(
             raise StageError(
                 f"The {name} of iteration {number} is not finite.",
                 where=where,
-                hint="look at the reward model, or use precision: fp32",
+                expected="a finite number",
+                hint="lower learning_rate, use precision: fp32, or look at the reward model; the "
+                "last checkpoint is whole, and the stage goes on from it",
             )
     if iteration == 0 and abs(metrics["kl_k3"]) > limit:
         raise StageError(
@@ -76,14 +84,93 @@ def check_samples(
             expected="0",
             hint="some random or stateful layer is active in the forward pass",
         )
-    if options.kl_limit is not None and metrics["kl"] > options.kl_limit:
-        raise StageError(
-            f"The policy is {metrics['kl']:.1f} nats an episode from where it started, in "
-            f"iteration {number}.",
-            where=where,
-            expected=f"at most {options.kl_limit:g} (train.ppo.kl_limit)",
-            hint="raise kl_coefficient, lower learning_rate, or raise kl_limit",
-        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a run ends before its time: the rule, in which iteration (from 1), value and limit.
+
+    `since` is the first iteration whose samples were out of order: a policy from before it is
+    one that passed.
+    """
+
+    reason: str
+    iteration: int
+    value: float
+    limit: float
+    since: int
+    message: str
+
+
+class Watch:
+    """Looks at every iteration's metrics; its `state` belongs into every checkpoint."""
+
+    def __init__(self, options: PPOConfig) -> None:
+        self.options = options
+        self.first_length = 0.0
+        self.first_entropy = 0.0
+        self.negative = 0
+
+    def look(self, iteration: int, metrics: dict[str, float]) -> Stop | None:
+        """The first rule that the samples of `iteration` (from 0) break, before it learns."""
+        self.first_length = self.first_length or metrics["length"]
+        self.first_entropy = self.first_entropy or metrics["entropy"]
+        limit = self.options.stop.negative_kl
+        below = limit is not None and metrics["kl"] < -limit
+        self.negative = self.negative + 1 if below else 0
+        number = iteration + 1
+        for reason, value, bound, text in self._broken(metrics):
+            run = self.negative if reason == "negative_kl" else 1
+            message = f"stopped in iteration {number}: {text} ({value:.4g}, limit {bound:.4g})"
+            return Stop(reason, number, value, bound, number - run + 1, message)
+        return None
+
+    def _broken(self, metrics: dict[str, float]) -> Iterator[tuple[str, float, float, str]]:
+        """(rule, value, limit, what it means) of each rule that is broken."""
+        rules, options = self.options.stop, self.options
+        kl, length = metrics["kl"], metrics["length"]
+        if options.kl_limit is not None and kl > options.kl_limit:
+            text = "the policy is too far from where it started, in nats an episode"
+            yield "kl_limit", kl, options.kl_limit, text
+        if rules.negative_kl is not None and self.negative >= rules.negative_kl_iterations:
+            text = "the KL stays negative, so the answers are not the policy's own samples"
+            yield "negative_kl", kl, -rules.negative_kl, text
+        if rules.min_entropy is not None and metrics["entropy"] < rules.min_entropy:
+            text = "the entropy collapsed, in nats a token"
+            yield "min_entropy", metrics["entropy"], rules.min_entropy, text
+        if rules.max_length_factor is not None:
+            bound = rules.max_length_factor * self.first_length
+            if length > bound:
+                yield "max_length_factor", length, bound, "answers grew too long, in tokens"
+        if rules.min_length is not None and length < rules.min_length:
+            yield "min_length", length, rules.min_length, "answers shrank too far, in tokens"
+        rate = metrics["no_end_rate"]
+        if rules.max_no_end_rate is not None and rate > rules.max_no_end_rate:
+            text = "too large a share of the answers does not end"
+            yield "max_no_end_rate", rate, rules.max_no_end_rate, text
+
+    def alarms(self, monitor: Monitor, number: int, metrics: dict[str, float]) -> None:
+        """Signs of reward hacking or collapse that do not stop the run."""
+        if metrics["length"] > 2 * self.first_length:
+            monitor.alarm(number, "length", "answers are twice as long as at the start")
+        if metrics["length"] < self.first_length / 4:
+            monitor.alarm(number, "short", "answers are a quarter as long as at the start")
+        if metrics["no_end_rate"] > 0.5:
+            monitor.alarm(number, "no end", "more than half of the answers do not end")
+        if metrics["entropy"] < self.first_entropy / 5:
+            monitor.alarm(number, "entropy", "the entropy is a fifth of that at the start")
+        if self.negative:
+            monitor.alarm(number, "negative kl", "the KL to the first policy is negative")
+
+    def state(self) -> dict[str, Any]:
+        """Everything that later looks depend on, as JSON."""
+        names = ("first_length", "first_entropy", "negative")
+        return {name: getattr(self, name) for name in names}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        for name, value in state.items():
+            setattr(self, name, value)
 
 
 def check_first_ratio(gap: float, iteration: int, limit: float) -> None:
@@ -104,13 +191,3 @@ def check_gradient(norm: float, name: str, iteration: int, where: str) -> None:
             where=where,
             hint="lower learning_rate, or use precision: fp32; the last checkpoint is whole",
         )
-
-
-def raise_alarms(
-    monitor: Monitor, number: int, metrics: dict[str, float], first_length: float
-) -> None:
-    """Signs of reward hacking that do not stop the run."""
-    if metrics["length"] > 2 * first_length:
-        monitor.alarm(number, "length", "answers are twice as long as at the start")
-    if metrics["no_end_rate"] > 0.5:
-        monitor.alarm(number, "no end", "more than half of the answers do not end")

@@ -5,15 +5,22 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import random
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
 
 from espalier.decoding import decode, row_seed
-from espalier.encoding import encode_conversations, encode_prompts, through_answer
+from espalier.encoding import (
+    encode_conversations,
+    encode_prompts,
+    through_answer,
+    truncate_prompt,
+)
 from espalier.errors import InputError, StageError, UsageError
 from espalier.records import Example
 from espalier.scoring import reward_scores
@@ -160,6 +167,7 @@ class RewardModel:
     deviation: float = 1.0
     limit: int | None = None
     source: str = ""
+    label: str | int | None = None
 
     def __call__(
         self,
@@ -171,17 +179,20 @@ class RewardModel:
         """Standardised scores; each is pooled at the last token of the truncated answer."""
         if self.same_tokens:
             sequences = [list(e.ids) for e in episodes]
+            if self.limit is not None:
+                # The first token stays: it is the BOS or the marker that opens the conversation.
+                cut = 1 - self.limit
+                sequences = [s if len(s) <= self.limit else s[:1] + s[cut:] for s in sequences]
         else:
             conversations = [
                 (prompt.example.with_response(text).messages, prompt.example.meta)
                 for prompt, text in zip(prompts, texts, strict=True)
             ]
             encoded = encode_conversations(self.tokenizer, self.template, conversations)
-            sequences = [through_answer(e).ids for e in encoded]
-        if self.limit is not None:
-            # The first token stays: it is the BOS or the marker that opens the conversation.
-            cut = 1 - self.limit
-            sequences = [s if len(s) <= self.limit else s[:1] + s[cut:] for s in sequences]
+            ended = [through_answer(item) for item in encoded]
+            if self.limit is not None:
+                ended = [truncate_prompt(item, self.limit) for item in ended]
+            sequences = [item.ids for item in ended]
         raw = reward_scores(self.model, self.tokenizer, sequences, token_budget=token_budget)
         return [(score - self.mean) / self.deviation for score in raw]
 
@@ -191,6 +202,18 @@ def same_tokens(first: Any, second: Any) -> bool:
     return bool(first.get_vocab() == second.get_vocab())
 
 
+def _run_file(path: str) -> ModuleType:
+    """The module in a Python file, under a name of its own (dataclasses look theirs up)."""
+    name = f"espalier_reward_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
 def load_rule(name: str) -> Rule:
     """The function behind `package.module:function` or `file.py:function`.
 
@@ -198,23 +221,16 @@ def load_rule(name: str) -> Rule:
     """
     source, _, function = name.rpartition(":")
     try:
-        if source.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(source).stem, source)
-            if spec is None or spec.loader is None:
-                raise ImportError(f"{source} is no Python file")
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(source)
+        module = _run_file(source) if source.endswith(".py") else importlib.import_module(source)
         rule = getattr(module, function)
-    except (ImportError, AttributeError, ValueError, OSError) as error:
+    except Exception as error:  # the code is the user's and may raise anything
         raise UsageError(
-            f"The reward rule '{name}' can't be loaded: {error}",
-            where="train.ppo.rules",
+            f"The reward rule '{name}' can't be loaded: {type(error).__name__}: {error}",
+            where="train.ppo",
             expected="package.module:function or file.py:function",
         ) from error
     if not callable(rule):
-        raise UsageError(f"The reward rule '{name}' is not a function.", where="train.ppo.rules")
+        raise UsageError(f"The reward rule '{name}' is not a function.", where="train.ppo")
     checked: Rule = rule
     return checked
 
