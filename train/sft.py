@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from espalier.encoding import Encoded, EncodingCounts, encode_examples, encode_prompt
 from espalier.errors import StageError, UsageError, require
-from espalier.models import add_markers, load_model, load_tokenizer, save_model
+from espalier.models import add_markers, frozen_tokens, load_model, load_tokenizer, save_model
 from espalier.progress import say
 from espalier.records import Example
 from espalier.run import StageContext
@@ -18,7 +19,15 @@ from espalier.templates import TEMPLATE_FILE, Template, get_template, template_o
 from espalier.train import checkpoints
 from espalier.train.config import SFTConfig
 from espalier.train.config_parts import LoraConfig
-from espalier.train.sources import data_files, model_input, model_source, read_rows, stage_seed
+from espalier.train.sources import (
+    data_files,
+    model_input,
+    model_source,
+    read_rows,
+    stage_seed,
+    template_input,
+    template_name,
+)
 
 
 def inputs(context: StageContext) -> dict[str, Path]:
@@ -27,7 +36,11 @@ def inputs(context: StageContext) -> dict[str, Path]:
     names = list(options.data)
     if options.validation.data:
         names.append(options.validation.data)
-    return {**model_input(context, options.model), **data_files(context, names)}
+    return {
+        **model_input(context, options.model),
+        **template_input(context, options.template),
+        **data_files(context, names),
+    }
 
 
 def run(context: StageContext) -> dict[str, Any]:
@@ -39,9 +52,9 @@ def run(context: StageContext) -> dict[str, Any]:
     seed = stage_seed(context)
     source = model_source(context, options.model)
     tokenizer = load_tokenizer(source)
-    template = choose_template(source, tokenizer, options.template)
+    template = choose_template(source, tokenizer, template_name(context, options.template))
     model = load_model(source)
-    add_markers(model, tokenizer, template.special_tokens)
+    new = add_markers(model, tokenizer, (*template.special_tokens, *options.markers))
     train, held_back, counts = load_rows(context, tokenizer, template, model)
     say(
         f"  {len(train):,} rows, {sum(r.targets for r in train):,} trained of "
@@ -49,6 +62,8 @@ def run(context: StageContext) -> dict[str, Any]:
     )
     freeze(model, options.freeze)
     wrapped = add_adapters(model, options.lora, seed) if options.lora else model
+    if warning := frozen_tokens(wrapped, tokenizer, new):
+        say(f"  warning: {warning}")
     prompts = sample_prompts(context, options, seed) if options.sample_every else []
     result = fit(
         wrapped,
@@ -90,31 +105,35 @@ def load_rows(
             where=f"train.{context.stage}.max_length",
             hint=f"set it to {positions} or less",
         )
+    examples, held_back = read_data(context)
+    counts, others_counts = EncodingCounts(), EncodingCounts()
+    encode = partial(
+        encode_examples,
+        tokenizer,
+        template,
+        max_length=limit,
+        over_long=options.over_long,
+        train_on=options.train_on,
+    )
+    rows = encode(examples, counts=counts)
+    others = encode(held_back, counts=others_counts) if held_back else []
+    for note in counts.notes(limit):
+        say(f"  {note}")
+    for note in others_counts.notes(limit):
+        say(f"  validation: {note}")
+    return rows, others, counts
+
+
+def read_data(context: StageContext) -> tuple[list[Example], list[Example]]:
+    """Training rows and validation rows, as they are in the files."""
+    options: SFTConfig = context.options
     paths = list(data_files(context, options.data).values())
     examples = read_rows(paths, format=options.format, limit=options.limit)
-    held_back: list[Example] = []
     if options.validation.data:
-        held_back = read_rows(list(data_files(context, [options.validation.data]).values()))
-    elif options.validation.fraction:
-        examples, held_back = set_aside(examples, options.validation.fraction, stage_seed(context))
-    counts = EncodingCounts()
-    rows = encode_examples(
-        tokenizer, template, examples, max_length=limit, over_long=options.over_long, counts=counts
-    )
-    lost = counts.too_long + counts.untrained
-    if lost or counts.truncated:
-        say(
-            f"  {counts.truncated:,} rows truncated to {limit} tokens, {counts.too_long:,} too "
-            f"long, {counts.untrained:,} without a trained token"
-        )
-    others = (
-        encode_examples(
-            tokenizer, template, held_back, max_length=limit, over_long=options.over_long
-        )
-        if held_back
-        else []
-    )
-    return rows, others, counts
+        return examples, read_rows(list(data_files(context, [options.validation.data]).values()))
+    if options.validation.fraction:
+        return set_aside(examples, options.validation.fraction, stage_seed(context))
+    return examples, []
 
 
 def set_aside(
