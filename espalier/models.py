@@ -54,7 +54,7 @@ def load_tokenizer(path: Path | str) -> Any:
     Raises InputError where there is none.
     """
     transformers = _transformers()
-    source = check_source(path)
+    source = check_source(path, adapters=True)
     with _loading("tokenizer", source):
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     ensure_pad(tokenizer)
@@ -167,12 +167,16 @@ def replace_folder(new: Path, folder: Path) -> None:
         new.rename(folder)
 
 
-def check_source(path: Path | str) -> str:
-    """The path or hub name as transformers takes it; raises InputError if it can't be a model."""
+def check_source(path: Path | str, *, adapters: bool = False) -> str:
+    """The path or hub name as transformers takes it; raises InputError if it can't be a model.
+
+    `adapters`: a folder of adapters alone will do.
+    """
     text = str(path)
     folder = Path(text)
     if folder.is_dir():
-        _check_folder(folder)
+        if not (adapters and (folder / "adapter_config.json").is_file()):
+            _check_folder(folder)
         return text
     if folder.is_file():
         raise InputError(
@@ -200,6 +204,13 @@ def _is_hub_name(text: str) -> bool:
 
 def _check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise InputError(
+                "This folder holds adapters, not a whole model.",
+                where=str(folder),
+                expected="config.json and model.safetensors",
+                hint="merge them into their base model first (PPO takes them as they are)",
+            )
         inner = sorted(p.parent.name for p in folder.glob("*/config.json"))
         raise InputError(
             "This folder is not a model.",

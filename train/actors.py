@@ -8,6 +8,7 @@ position before it, from which the policy chose it and at which the critic judge
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -227,11 +228,13 @@ def plain_attention(model: Any, autocast: torch.dtype | None, longest: int) -> A
 
 
 def value_model(model: Any) -> Any:
-    """A model of values with the trunk of a causal language model, which it shares."""
+    """A model of values with a copy of the trunk of a causal language model."""
     from transformers import AutoModelForSequenceClassification
 
     auto: Any = AutoModelForSequenceClassification
-    found = auto.from_config(model.config, num_labels=1)
+    config = copy.deepcopy(model.config)
+    config.num_labels = 1
+    found = auto.from_config(config)
     found.base_model.load_state_dict(model.base_model.state_dict())
     return found.to(next(model.parameters()).device).eval()
 
