@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,8 @@ from espalier.files import read_json
 from espalier.records import Message, Messages
 
 if TYPE_CHECKING:
-    from espalier.templates import Template
+    from espalier.encoding import Encoded
+    from espalier.segments import Template
 
 NORMALISATION = "reward.json"
 
@@ -69,6 +70,32 @@ def reward_template(source: Path | str, tokenizer: Any, name: str | None = None)
     return template_of(source, tokenizer=tokenizer, name=name)
 
 
+def encode_answers(
+    tokenizer: Any,
+    template: Template,
+    conversations: Iterable[tuple[Messages, Mapping[str, Any]]],
+) -> list[Encoded]:
+    """Each (messages, meta) up to the end of its last answer, the only trained piece.
+
+    All that stands before that answer is its prompt, earlier answers too, and may be cut.
+    """
+    from espalier.encoding import Encoded, encode_conversations, through_answer
+
+    found = []
+    for item in encode_conversations(tokenizer, template, conversations):
+        ended = through_answer(item)
+        size = answer_tokens(ended)
+        trained = [False] * (len(ended) - size) + [True] * size
+        found.append(Encoded(ended.ids, trained))
+    return found
+
+
+def answer_tokens(encoded: Encoded) -> int:
+    """Tokens of the last answer of what ends with it, its end marker included."""
+    flags = reversed(encoded.trained)
+    return next((count for count, trained in enumerate(flags) if not trained), len(encoded))
+
+
 class RewardScorer:
     """A loaded reward model: any sequence classifier of transformers, with its own tokenizer.
 
@@ -108,17 +135,14 @@ class RewardScorer:
 
         What is longer than the model's context loses the oldest tokens of its prompt.
         """
-        from espalier.encoding import encode_conversations, through_answer, truncate_prompt
+        from espalier.encoding import truncate_prompt
         from espalier.scoring import reward_scores
 
         conversations = [
             ((*turns, Message("assistant", answer)), meta)
             for turns, answer, meta in zip(prompts, answers, metas, strict=True)
         ]
-        encoded = [
-            through_answer(item)
-            for item in encode_conversations(self.tokenizer, self.template, conversations)
-        ]
+        encoded = encode_answers(self.tokenizer, self.template, conversations)
         if self.limit:
             encoded = [truncate_prompt(item, self.limit) for item in encoded]
         raw = reward_scores(

@@ -21,7 +21,7 @@ from espalier.records import PreferencePair  # noqa: E402
 from espalier.run import Shared, StageContext  # noqa: E402
 from espalier.scoring import reward_scores  # noqa: E402
 from espalier.templates import get_template  # noqa: E402
-from espalier.train import reward  # noqa: E402
+from espalier.train import reward, reward_loss, reward_pairs, reward_report  # noqa: E402
 from espalier.train.actors import Critic, exact_head  # noqa: E402
 from espalier.train.config_rl import RewardConfig  # noqa: E402
 
@@ -50,8 +50,8 @@ def options(**values: Any) -> RewardConfig:
     return RewardConfig.model_validate({"precision": "fp32", **values})
 
 
-def encode(pairs: list[PreferencePair], **values: Any) -> list[reward.EncodedPair]:
-    rows, _ = reward.encode_pairs(
+def encode(pairs: list[PreferencePair], **values: Any) -> list[reward_pairs.EncodedPair]:
+    rows, _ = reward_pairs.encode_pairs(
         rl_models.make_tokenizer(), TEMPLATE, pairs, 128, options(**values)
     )
     return rows
@@ -62,7 +62,7 @@ def test_loss_is_bradley_terry_with_margin_and_centring(center: float) -> None:
     tokenizer = rl_models.make_tokenizer()
     model = exact_head(rl_models.make_model("reward", seed=3))
     rows = encode(make_pairs(9))
-    loss, sums = reward.BradleyTerry(tokenizer.pad_token_id, center).loss(model, rows)
+    loss, sums = reward_loss.BradleyTerry(tokenizer.pad_token_id, center).loss(model, rows)
     scores = [
         reward_scores(model, tokenizer, [getattr(r, side) for r in rows])
         for side in ("chosen", "rejected")
@@ -74,7 +74,7 @@ def test_loss_is_bradley_terry_with_margin_and_centring(center: float) -> None:
 
 
 def test_a_minibatch_cut_into_passes_gives_the_same_gradient() -> None:
-    task = reward.BradleyTerry(0, 1e-3)
+    task = reward_loss.BradleyTerry(0, 1e-3)
     rows = encode(make_pairs(8))
     gradients = []
     for parts in ([rows], [rows[:3], rows[3:4], rows[4:]]):
@@ -106,7 +106,9 @@ def test_detail_03_score_is_pooled_at_the_last_real_token() -> None:
 def test_detail_03_text_after_the_end_of_the_answer_is_not_scored() -> None:
     # ChatML writes a line break after the end marker; a policy never generates it.
     tokenizer = rl_models.make_tokenizer()
-    rows, _ = reward.encode_pairs(tokenizer, get_template("chatml"), make_pairs(2), 500, options())
+    rows, _ = reward_pairs.encode_pairs(
+        tokenizer, get_template("chatml"), make_pairs(2), 500, options()
+    )
     end = tokenizer("<|im_end|>", add_special_tokens=False)["input_ids"]
     assert rows[0].chosen[-len(end) :] == end
 
@@ -136,22 +138,22 @@ def test_scores_keep_float32_under_autocast() -> None:
 
 def test_held_out_prompts_are_not_trained_on() -> None:
     pairs = [(pair, 1 + i % 2) for i, pair in enumerate(make_pairs(40))]
-    train, held_out = reward.split_by_prompt(pairs, options(validation_fraction=0.2), 7)
+    train, held_out = reward_pairs.split_by_prompt(pairs, options(validation_fraction=0.2), 7)
     prompts = [{p.prompt for p in part} for part in (train, held_out)]
     assert not prompts[0] & prompts[1]
     assert 8 <= len(held_out) <= 9
     weights = {pair.id: weight for pair, weight in pairs}
     for pair in train:
         assert sum(p.id == pair.id for p in train) == weights[pair.id]
-    again = reward.split_by_prompt(pairs, options(validation_fraction=0.2), 7)
+    again = reward_pairs.split_by_prompt(pairs, options(validation_fraction=0.2), 7)
     assert (train, held_out) == again
-    assert held_out != reward.split_by_prompt(pairs, options(validation_fraction=0.2), 8)[1]
+    assert held_out != reward_pairs.split_by_prompt(pairs, options(validation_fraction=0.2), 8)[1]
 
 
 def test_one_prompt_alone_can_not_be_split() -> None:
     pair = make_pairs(1)[0]
     with pytest.raises(StageError, match="at least two prompts"):
-        reward.split_by_prompt([(pair, 1)], options(), 1)
+        reward_pairs.split_by_prompt([(pair, 1)], options(), 1)
 
 
 def test_pairs_with_equal_sides_and_long_ones_are_counted() -> None:
@@ -159,20 +161,20 @@ def test_pairs_with_equal_sides_and_long_ones_are_counted() -> None:
     pairs = make_pairs(4)
     equal = PreferencePair.make(pairs[0].prompt, "same", "same")
     long = PreferencePair.make(pairs[0].prompt, "x" * 60, "y")
-    rows, lost = reward.encode_pairs(
+    rows, lost = reward_pairs.encode_pairs(
         tokenizer, TEMPLATE, [*pairs, equal, long], 40, options(over_long="drop")
     )
     assert (len(rows), lost) == (4, {"too_long": 1, "equal": 1})
-    cut, lost = reward.encode_pairs(tokenizer, TEMPLATE, [long, *pairs], 40, options())
+    cut, lost = reward_pairs.encode_pairs(tokenizer, TEMPLATE, [long, *pairs], 40, options())
     assert len(cut[0].chosen) == 40
     assert lost["too_long"] == 0
     with pytest.raises(StageError, match="at most 40"):
-        reward.encode_pairs(tokenizer, TEMPLATE, [long], 40, options(over_long="stop"))
+        reward_pairs.encode_pairs(tokenizer, TEMPLATE, [long], 40, options(over_long="stop"))
 
 
 @pytest.mark.parametrize(("wins", "n"), [(0, 5), (5, 5), (7, 10), (131, 200), (1, 1)])
 def test_accuracy_has_a_wilson_interval(wins: int, n: int) -> None:
-    got = reward.share([True] * wins + [False] * (n - wins))
+    got = reward_report.share([True] * wins + [False] * (n - wins))
     low, high = reference.wilson(wins, n)
     assert got["accuracy"] == wins / n
     assert got["n"] == n
@@ -229,8 +231,8 @@ def test_stage_learns_to_tell_the_answers_apart_and_writes_its_files(tmp_path: P
     normal = json.loads((model / "reward.json").read_text("utf-8"))
     scorer, tokenizer = load_model(model, kind="reward", device="cpu"), load_tokenizer(model)
     # The stage's own split, scored again by the saved model.
-    pairs = reward.read_all(context, 3)
-    _, held_out = reward.split_by_prompt(pairs, context.options, 3)
+    pairs = reward_pairs.read_all(context, 3)
+    _, held_out = reward_pairs.split_by_prompt(pairs, context.options, 3)
     rows = encode(held_out)
     once = list({tuple(r.chosen) for r in rows})
     scores = reward_scores(scorer, tokenizer, [list(ids) for ids in once])
@@ -245,7 +247,7 @@ def test_stage_learns_to_tell_the_answers_apart_and_writes_its_files(tmp_path: P
 def test_limits_are_drawn_by_the_seed(tmp_path: Path) -> None:
     run = _run_folder(tmp_path)
     sources = [{"path": "curate/preferences.jsonl", "limit": 10, "weight": 2}]
-    drawn = [reward.read_all(_context(run, pairs=sources), seed) for seed in (1, 1, 2)]
+    drawn = [reward_pairs.read_all(_context(run, pairs=sources), seed) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert len(drawn[0]) == 10
     assert {weight for _, weight in drawn[0]} == {2}

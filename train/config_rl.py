@@ -6,7 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from espalier.train.config_parts import LoraConfig, Optimisation, Strict
+from espalier.train.config_parts import (
+    WARMUP,
+    LoraConfig,
+    OptimizerName,
+    Optimisation,
+    Strict,
+    Warmup,
+)
 from espalier.train.config_policy import PretrainingMix
 from espalier.train.config_rewards import HeldOut, RewardTerm, StopRules, check_names
 from espalier.train.config_rollout import RolloutOptions, Rollouts
@@ -38,8 +45,15 @@ class RewardConfig(Optimisation):
         description="Model to start from: a stage, a folder or a hub name. Default: sft "
         "(reward_eval: base where the run trains one, so that the two differ more).",
     )
+    label: str | int | None = Field(
+        None,
+        description="Where `model` is a classifier of several labels: the one whose logit is the "
+        "reward, by name or number.",
+    )
     template: str | None = Field(
-        None, description="Prompt template; by default that of the policy (the sft model's)."
+        None,
+        description="Prompt template. Default: that of the policy (the sft model) where `model` "
+        "knows its tokens, else the model's own (an encoder's is text-pair), else the policy's.",
     )
     max_length: int = Field(512, ge=8, description="Longest prompt with answer, in tokens.")
     over_long: Literal["truncate", "drop", "stop"] = Field(
@@ -49,23 +63,66 @@ class RewardConfig(Optimisation):
         1e-3, ge=0, description="Weight of the mean squared score, which keeps scores near zero."
     )
     margin: bool = Field(True, description="Use the pairs' margins where they have one.")
+    group_rankings: bool = Field(
+        False,
+        description="Pairs of one ranking are one example: each answer goes through the model "
+        "once, and the loss is the mean over the pairs. A minibatch then counts rankings.",
+    )
+    share_prompts: Literal["auto"] | bool = Field(
+        "auto",
+        description="The prompt of a pair goes through a causal model once (equal up to "
+        "rounding). auto: where that saves 64 tokens a pair or more.",
+    )
+    freeze: list[str] = Field(
+        default_factory=list,
+        description="Parameters not to train: regular expressions on their names.",
+    )
+    lora: LoraConfig | None = Field(
+        None, description="Train low-rank adapters and the score's head, merged at the end."
+    )
+    validation: list[PairSource] | None = Field(
+        None,
+        description="Files of pairs to measure with, instead of a share of the prompts. Training "
+        "pairs on the same prompts are left out.",
+    )
     validation_fraction: float = Field(
         0.05, gt=0, lt=1, description="Share of prompts held out to measure the accuracy."
     )
     validation_limit: int = Field(1000, ge=1, description="Pairs held out, at most.")
     validate_every: int = Field(100, ge=1, description="Steps between validations.")
+    keep_best: bool = Field(
+        False, description="End with the weights of the lowest validation loss."
+    )
+    patience: int | None = Field(
+        None, ge=1, description="Stop after so many validations without a lower loss."
+    )
     # One pass: repeats overfit quickly. The rate is that of a tiny model.
     learning_rate: float = Field(1e-3, gt=0, description="Highest learning rate.")
-    optimizer: Literal["adamw", "muon"] = Field("muon", description="adamw or muon.")
-    warmup: float = Field(0.05, ge=0, lt=1, description="Warm-up, as a fraction of all steps.")
+    optimizer: OptimizerName = Field("muon", description="adamw, adamw_8bit, sgd or muon.")
+    warmup: Warmup = Field(0.05, description=WARMUP)
     minibatch: int = Field(32, ge=1, description="Pairs an optimizer step.")
 
-    @field_validator("pairs", mode="before")
+    @field_validator("pairs", "validation", mode="before")
     @classmethod
     def _paths(cls, value: Any) -> Any:
-        if not isinstance(value, list):
-            return value
-        return [{"path": item} if isinstance(item, str) else item for item in value]
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list):
+            return values
+        return [{"path": item} if isinstance(item, str) else item for item in values]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RewardConfig:
+        for name in ("validation_fraction", "validation_limit"):
+            if self.validation is not None and name in self.model_fields_set:
+                raise ValueError(f"{name} and validation contradict each other; give one of them")
+        if self.lora is not None and self.freeze:
+            raise ValueError(
+                "freeze and lora contradict each other: with lora only adapters and the head learn"
+            )
+        for source in self.validation or ():
+            if source.weight != 1:
+                raise ValueError("validation takes no weight: each pair counts once")
+        return self
 
 
 class PPOConfig(Strict):
