@@ -16,7 +16,7 @@ from types import FrameType
 import espalier
 from espalier.errors import EXIT_FAILED, EXIT_INTERRUPTED, EspalierError
 from espalier.stages import NAMES, VERBS, load
-from espalier.verbs import add_recipe_options, add_verb, recipe_of, run_folder
+from espalier.verbs import add_processes_option, add_recipe_options, add_verb, recipe_of, run_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
         example="espalier run recipes/demo.yaml --stage sft --set train.sft.epochs=2",
     )
     add_recipe_options(run, positional=True)
+    add_processes_option(run)
     run.add_argument(
         "--stage",
         action="append",
@@ -133,9 +134,10 @@ def _run(args: argparse.Namespace) -> int:
 
         print(dry_run(recipe, run, args.stage))
         return 0
+    from espalier.launch import processes_wanted
     from espalier.running import run_stages
 
-    run_stages(recipe, run, args.stage)
+    run_stages(recipe, run, args.stage, processes=processes_wanted(args.processes))
     report = run / "report.html"
     if report.is_file():
         print(f"report: {report}")

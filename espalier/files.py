@@ -107,10 +107,11 @@ def hash_path(path: Path) -> str:
 
 
 @contextmanager
-def exclusive(path: Path, what: str) -> Iterator[None]:
+def exclusive(path: Path, what: str) -> Iterator[int]:
     """Hold a lock file; raises StageError at once when another process holds it.
 
-    The kernel frees the lock when its holder dies, however it dies.
+    The kernel frees the lock when its holder dies, however it dies. Yields the descriptor: a
+    child that is given it holds the lock too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as handle:
@@ -127,4 +128,4 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
-        yield
+        yield handle.fileno()

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 import espalier
-from espalier import provenance
+from espalier import launch, provenance
 from espalier.engines.base import EngineSpec
 from espalier.files import (
     atomic_path,
@@ -106,7 +106,7 @@ class StageRunner:
 
     `uses` names the fields of `Shared` that its result depends on, `ignores` the fields of its
     options that are another stage's section. A `disposable` result is cheap to make again and is
-    overwritten when the stage changed, not set aside.
+    overwritten when the stage changed, not set aside. A `parallel` one can run on several processes.
     """
 
     module: str
@@ -115,18 +115,20 @@ class StageRunner:
     run: Callable[[StageContext], Mapping[str, Any]]
     ignores: tuple[str, ...] = ()
     disposable: bool = False
+    parallel: bool = False
 
 
 Outcome = Literal["done", "up to date"]
 
 
-def execute(context: StageContext, runner: StageRunner) -> Outcome:
+def execute(context: StageContext, runner: StageRunner, *, processes: int = 1) -> Outcome:
     """Bring one stage up to date; prints one line about what was done.
 
+    The number of processes is no part of the fingerprint: it changes a result by rounding only.
     Raises what the runner raises; the stage then stays unfinished and the next call goes on.
     """
     lock = context.run / ".locks" / f"{context.folder.name}.lock"
-    with exclusive(lock, f"the stage '{context.stage}' of {context.run}"):
+    with exclusive(lock, f"the stage '{context.stage}' of {context.run}") as held:
         inputs = dict(runner.inputs(context))
         fingerprint = _fingerprint(context, runner, inputs)
         manifest = _read(context.folder / MANIFEST)
@@ -136,7 +138,10 @@ def execute(context: StageContext, runner: StageRunner) -> Outcome:
         resumed = _prepare(context, manifest, fingerprint, runner.disposable)
         started = time.monotonic()
         say(f"{context.stage}: {'resuming' if resumed else 'running'} …")
-        counts = dict(runner.run(context))
+        if processes > 1 and runner.parallel:
+            counts = launch.run(runner.module, context, processes, lock=held)
+        else:
+            counts = dict(runner.run(context))
         _write_manifest(context, runner, inputs, fingerprint, counts, started)
         say(f"{context.stage}: done in {duration(time.monotonic() - started)}")
         return "done"
@@ -304,6 +309,8 @@ def _write_manifest(
     for path in counts.pop("outputs", ()):
         outputs[os.path.relpath(path, folder)] = Path(path).stat().st_size
     spending = counts.pop("spending", [])
+    # That of worker processes knows of their GPUs and threads.
+    hardware = counts.pop("hardware", None) or provenance.hardware()
     manifest = {
         "stage": context.stage,
         "status": "done",
@@ -322,7 +329,7 @@ def _write_manifest(
         "runner": runner.module,
         "packages": provenance.package_versions(),
         "git": provenance.git_revision(),
-        "hardware": provenance.hardware(),
+        "hardware": hardware,
     }
     atomic_write_json(folder / MANIFEST, manifest)
     (folder / STATE).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from espalier import launch
 from espalier.errors import UsageError
 from espalier.files import atomic_write_text
 from espalier.recipe import Recipe
@@ -24,6 +25,7 @@ def runner_of(stage: Stage) -> StageRunner:
         module.run,
         ignores=tuple(nested),
         disposable=stage.disposable,
+        parallel=stage.parallel,
     )
 
 
@@ -41,20 +43,32 @@ def context_of(
     return StageContext(stage.name, run, folder or run / stage.name, options, recipe.shared)
 
 
-def run_stage(name: str, recipe: Recipe, run: Path, *, folder: Path | None = None) -> Outcome:
-    """Bring one stage of a run up to date (see `espalier.run.execute`)."""
+def run_stage(
+    name: str, recipe: Recipe, run: Path, *, folder: Path | None = None, processes: int = 1
+) -> Outcome:
+    """Bring one stage of a run up to date (see `espalier.run.execute`).
+
+    Training stages run on so many `processes`, the others always in this one.
+    """
+    launch.refuse_other_launchers()
     stage = stage_named(name)
-    return execute(context_of(stage, recipe, run, folder=folder), runner_of(stage))
+    context = context_of(stage, recipe, run, folder=folder)
+    return execute(context, runner_of(stage), processes=processes)
 
 
-def run_stages(recipe: Recipe, run: Path, names: Iterable[str] | None = None) -> dict[str, Outcome]:
-    """Run the named stages, or all that the recipe has, in their order."""
+def run_stages(
+    recipe: Recipe, run: Path, names: Iterable[str] | None = None, *, processes: int = 1
+) -> dict[str, Outcome]:
+    """Run the named stages, or all that the recipe has, in their order (see `run_stage`)."""
+    launch.refuse_other_launchers()
     wanted = set(names) if names is not None else set(planned(recipe))
     for name in wanted:
         stage_named(name)
     run.mkdir(parents=True, exist_ok=True)
     atomic_write_text(run / "recipe.resolved.yaml", recipe.resolved_yaml())
-    return {name: run_stage(name, recipe, run) for name in NAMES if name in wanted}
+    return {
+        name: run_stage(name, recipe, run, processes=processes) for name in NAMES if name in wanted
+    }
 
 
 def planned(recipe: Recipe) -> list[str]:

@@ -20,7 +20,8 @@ from espalier.errors import UsageError
 class Stage:
     """One row of the table: `section` is the dotted place of its options in a recipe.
 
-    A `disposable` result costs nothing to make again; it is not kept when the stage changes.
+    A `disposable` result costs nothing to make again; it is not kept when the stage changes. A
+    `parallel` stage can run on several processes.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Stage:
     uses: tuple[str, ...]
     purpose: str
     disposable: bool = False
+    parallel: bool = False
 
 
 # In the order in which they run.
@@ -43,19 +45,27 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "base", "train.base", "espalier.train.base", ("seed", "data"),
-        "train a tiny base model from scratch",
+        "train a tiny base model from scratch", parallel=True,
     ),
-    Stage("sft", "train.sft", "espalier.train.sft", ("seed", "data"), "supervised fine-tuning"),
+    Stage(
+        "sft", "train.sft", "espalier.train.sft", ("seed", "data"), "supervised fine-tuning",
+        parallel=True,
+    ),
     Stage(
         "pairs", "curate.pairs", "espalier.curate.pairs", ("seed", "data", "teacher", "judge"),
         "judged samples of the SFT model as preference pairs",
     ),
-    Stage("reward", "train.reward", "espalier.train.reward", ("seed", "data"), "reward model"),
+    Stage(
+        "reward", "train.reward", "espalier.train.reward", ("seed", "data"), "reward model",
+        parallel=True,
+    ),
     Stage(
         "reward_eval", "train.reward_eval", "espalier.train.reward", ("seed", "data"),
-        "second reward model, for evaluation only",
+        "second reward model, for evaluation only", parallel=True,
     ),
-    Stage("ppo", "train.ppo", "espalier.train.ppo", ("seed", "data"), "PPO or A2C"),
+    Stage(
+        "ppo", "train.ppo", "espalier.train.ppo", ("seed", "data"), "PPO or A2C", parallel=True
+    ),
     Stage(
         "evaluate", "evaluate", "espalier.evaluate.stage", ("seed", "data"),
         "answers and scores of every model",

@@ -55,6 +55,17 @@ def add_recipe_options(parser: argparse.ArgumentParser, *, positional: bool = Fa
     )
 
 
+def add_processes_option(parser: argparse.ArgumentParser) -> None:
+    """`--processes`, for the verbs that run training stages."""
+    parser.add_argument(
+        "--processes",
+        metavar="N",
+        type=int,
+        help="train on N processes of this machine, one a GPU where there are GPUs "
+        "(default: $NPROC, else 1)",
+    )
+
+
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """The recipe that the options name, with the overrides applied."""
     from espalier.recipe import load_recipe

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
-from espalier.errors import UsageError
+from espalier.errors import UsageError, require
 from espalier.train.config_parts import Optimisation
 
 
@@ -32,6 +33,21 @@ def autocast_dtype(precision: str, device: str) -> torch.dtype | None:
     return torch.bfloat16 if fast else None
 
 
+def warmup_steps(warmup: float, total: int) -> int:
+    """Steps of warm-up: a fraction of all where `warmup` is below 1, else that many.
+
+    Raises UsageError where nothing would come after it.
+    """
+    steps = round(warmup * total) if warmup < 1 else int(warmup)
+    if warmup >= 1 and steps >= total:
+        raise UsageError(
+            f"The warm-up takes {steps:,} steps, and the training has {total:,}.",
+            where="warmup",
+            expected=f"fewer than {total:,} steps, or a fraction below 1",
+        )
+    return steps
+
+
 def training_arguments(
     options: Optimisation,
     folder: Path,
@@ -46,7 +62,7 @@ def training_arguments(
 
     Raises UsageError for a `trainer_arguments` name that transformers does not know.
     """
-    warmup = round(options.warmup * total_steps)
+    warmup = warmup_steps(options.warmup, total_steps)
     schedule: str = options.schedule
     if schedule == "constant" and warmup:
         schedule = "constant_with_warmup"
@@ -74,6 +90,8 @@ def training_arguments(
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
         "remove_unused_columns": False,
+        # Our models keep no running statistics.
+        "ddp_broadcast_buffers": False,
         **options.trainer_arguments,
     }
     known = transformers.TrainingArguments.__dataclass_fields__
@@ -85,6 +103,10 @@ def training_arguments(
                 expected="a field of the installed version, "
                 f"transformers {transformers.__version__}",
             )
+    if options.distributed == "fsdp" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        values |= {"fsdp": True, "fsdp_config": {"version": 2}}
+    if values.get("deepspeed"):
+        require("deepspeed", extra="train", feature="trainer_arguments.deepspeed")
     arguments = transformers.TrainingArguments(**values)
     # One process drives one device; several devices are several processes.
     arguments._n_gpu = min(arguments.n_gpu, 1)

@@ -66,8 +66,7 @@ def passes(rows: Sequence[Row], cost: Callable[[Row], int], token_budget: int) -
 class MinibatchSampler:
     """The minibatches of an epoch as lists of row indices, for a DataLoader's `batch_sampler`.
 
-    With several processes each takes every `world`-th row of each minibatch; minibatches too
-    small to give every process a row are left out.
+    They are the same in every process; `espalier.train.distribution` deals out the rows.
     """
 
     def __init__(
@@ -77,19 +76,12 @@ class MinibatchSampler:
         *,
         seed: int,
         window: int = 16,
-        rank: int = 0,
-        world: int = 1,
     ) -> None:
         self._lengths = lengths
         self._minibatch = minibatch
         self._seed = seed
         self._window = window
-        self._rank = rank
-        self._world = world
         self._epoch = 0
-        count = -(-len(lengths) // minibatch)
-        remainder = len(lengths) % minibatch
-        self._steps = count - (0 < remainder < world)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order `__iter__` gives."""
@@ -97,16 +89,13 @@ class MinibatchSampler:
 
     def __len__(self) -> int:
         """Optimizer steps an epoch."""
-        return self._steps
+        return -(-len(self._lengths) // self._minibatch)
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = epoch_order(
+        yield from epoch_order(
             self._lengths,
             self._minibatch,
             seed=self._seed,
             epoch=self._epoch,
             window=self._window,
         )
-        for batch in order:
-            if len(batch) >= self._world:
-                yield batch[self._rank :: self._world]

@@ -54,6 +54,11 @@ def latest(folder: Path) -> Checkpoint | None:
     return found[-1] if found else None
 
 
+def unfinished(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is written before it is complete."""
+    return folder / f".tmp-{step}"
+
+
 @contextmanager
 def writing(folder: Path, step: int, info: Mapping[str, Any]) -> Iterator[Path]:
     """Yield an empty folder to write a checkpoint into; it gets its name when the block ends.
@@ -61,7 +66,7 @@ def writing(folder: Path, step: int, info: Mapping[str, Any]) -> Iterator[Path]:
     Afterwards the newest `KEPT` checkpoints stay. `info` must be JSON; `latest` gives it back.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".tmp-{step}"
+    temporary = unfinished(folder, step)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     yield temporary
@@ -81,6 +86,15 @@ def writing(folder: Path, step: int, info: Mapping[str, Any]) -> Iterator[Path]:
         # The marker goes first, so that a kill in the middle leaves nothing that looks complete.
         (checkpoint.path / MARKER).unlink()
         shutil.rmtree(checkpoint.path)
+
+
+def cut_back(folder: Path, step: int) -> None:
+    """Remove what was written after `step`: a run that goes on from there writes it again."""
+    for path in folder.glob("checkpoint-*") if folder.is_dir() else ():
+        match = _NAME.fullmatch(path.name)
+        if match and int(match[1]) > step:
+            (path / MARKER).unlink(missing_ok=True)
+            shutil.rmtree(path)
 
 
 def clear(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from espalier.verbs import add_recipe_options, add_verb, recipe_of, run_folder
+from espalier.verbs import add_processes_option, add_recipe_options, add_verb, recipe_of, run_folder
 
 SUMMARIES = {
     "base": "train a tiny base model and its tokenizer from scratch",
@@ -19,7 +19,7 @@ COMPANIONS = {"sft": ("base",), "reward": ("pairs", "reward_eval")}
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `train base|sft|reward|reward_eval|ppo`."""
+    """Add `train base|sft|reward|reward_eval|ppo|preview`."""
     train = add_verb(
         subparsers,
         "train",
@@ -37,13 +37,47 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             example=f"espalier train {name} --recipe recipes/demo.yaml",
         )
         add_recipe_options(stage)
+        add_processes_option(stage)
+    _add_preview(stages)
+
+
+def _add_preview(stages: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    preview = add_verb(
+        stages,
+        "preview",
+        _preview,
+        summary="show what a stage would learn from its rows, without training",
+        example="espalier train preview --recipe recipes/demo.yaml --rows 5",
+    )
+    add_recipe_options(preview)
+    preview.add_argument(
+        "--stage",
+        choices=("sft", "reward", "reward_eval"),
+        default="sft",
+        help="whose rows: sft (default), reward or reward_eval",
+    )
+    preview.add_argument("--rows", type=int, default=3, metavar="N", help="rows to show (3)")
+    preview.add_argument("--seed", type=int, metavar="S", help="draws them (default: the stage's)")
+
+
+def _preview(args: argparse.Namespace) -> int:
+    from espalier.train.preview import preview
+
+    recipe = recipe_of(args)
+    run = run_folder(args, recipe)
+    for text in preview(recipe, run, args.stage, rows=max(0, args.rows), seed=args.seed):
+        print(text)
+    return 0
 
 
 def _run(args: argparse.Namespace) -> int:
+    from espalier.launch import processes_wanted
     from espalier.running import planned, run_stages
 
     recipe = recipe_of(args)
     present = planned(recipe)
     companions = [name for name in COMPANIONS.get(args.training, ()) if name in present]
-    run_stages(recipe, run_folder(args, recipe), [*companions, args.training])
+    processes = processes_wanted(args.processes)
+    names = [*companions, args.training]
+    run_stages(recipe, run_folder(args, recipe), names, processes=processes)
     return 0

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+OptimizerName = Literal["adamw", "adamw_8bit", "sgd", "muon"]
+Tracker = Literal["wandb", "trackio"]
+
+
+def _fraction_or_steps(value: float) -> float:
+    if value >= 1 and not float(value).is_integer():
+        raise ValueError("a warm-up is a fraction below 1, or a whole number of steps")
+    return value
+
+
+# Below 1 a fraction of all steps, from 1 on a number of steps.
+Warmup = Annotated[int | float, Field(ge=0), AfterValidator(_fraction_or_steps)]
+WARMUP = "Warm-up: a fraction of all steps, or from 1 on a number of steps."
 
 # Fields of transformers.TrainingArguments that decide batch size, accumulation, data order or
 # the run folder: these have words of our own.
@@ -38,6 +51,27 @@ REFUSED_ARGUMENTS = {
     "warmup_steps": "warmup",
     "warmup_ratio": "warmup",
     "optim": "optimizer",
+    "optim_args": "optimizer, momentum",
+    "adafactor": "optimizer",
+    "gradient_checkpointing": "gradient_checkpointing (an option of its own)",
+    "gradient_checkpointing_kwargs": "gradient_checkpointing",
+    "optim_target_modules": "optimizer",
+    "label_smoothing_factor": "nothing: the loss is that of the stage",
+    "label_names": "nothing: rows are encoded by the stage",
+    "save_only_model": "nothing: a checkpoint without the optimizer can't be gone on from",
+    "metric_for_best_model": "validation.keep_best (the lowest validation loss)",
+    "greater_is_better": "validation.keep_best (the lowest validation loss)",
+    "push_to_hub": "the verb `espalier train push`",
+    "hub_model_id": "the verb `espalier train push`",
+    "hub_strategy": "the verb `espalier train push`",
+    "hub_private_repo": "the verb `espalier train push`",
+    "hub_always_push": "the verb `espalier train push`",
+    "hub_revision": "the verb `espalier train push`",
+    "hub_token": "the environment variable HF_TOKEN",
+    "push_to_hub_token": "the environment variable HF_TOKEN",
+    "run_name": "trackers, tracker_project",
+    "project": "trackers, tracker_project",
+    "trackio_space_id": "trackers, and trackio's own environment variables",
     "bf16": "precision",
     "fp16": "precision",
     "save_strategy": "checkpoint_every",
@@ -48,7 +82,7 @@ REFUSED_ARGUMENTS = {
     "eval_steps": "validation.every",
     "eval_strategy": "validation.every",
     "load_best_model_at_end": "validation.keep_best",
-    "report_to": "nothing: metrics.jsonl and TensorBoard are written always",
+    "report_to": "trackers (metrics.jsonl and TensorBoard are written always)",
 }
 
 
@@ -67,26 +101,50 @@ class Optimisation(Strict):
         8192, ge=1, description="Tokens a forward pass, padding included; accumulation follows."
     )
     learning_rate: float = Field(1e-4, gt=0, description="Highest learning rate.")
-    optimizer: Literal["adamw", "muon"] = Field(
+    optimizer: OptimizerName = Field(
         "adamw",
-        description="adamw, or muon on hidden matrices (at muon_ratio × the rate) with adamw "
-        "on the rest.",
+        description="adamw; muon on hidden matrices (at muon_ratio × the rate) with adamw on the "
+        "rest; sgd; adamw_8bit (state in 8 bits: bitsandbytes and a GPU).",
     )
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd.")
     muon_ratio: float = Field(7.0, gt=0, description="Muon's rate as a multiple of learning_rate.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="Course of the learning rate after the warm-up."
     )
-    warmup: float = Field(0.03, ge=0, lt=1, description="Warm-up, as a fraction of all steps.")
-    weight_decay: float = Field(0.0, ge=0, description="Decoupled decay of matrices.")
+    warmup: Warmup = Field(0.03, description=WARMUP)
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        description="Decay of matrices, embeddings and adapters among them, never of biases and "
+        "norms; decoupled from the gradient, but for sgd.",
+    )
     max_grad_norm: float = Field(1.0, ge=0, description="Gradient clipping; 0 switches it off.")
     precision: Precision = Field(
         "auto",
         description="fp32, bf16 or fp16 autocast; auto takes bf16 where the device is fast at it.",
     )
+    distributed: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="On several processes: ddp (each holds the whole model), or fsdp (each holds "
+        "a part of weights, gradients and optimizer state; for models too large for one GPU).",
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Compute the layers' activations again in the backward pass: less memory, "
+        "about a third more time, the same gradients.",
+    )
     checkpoint_every: int = Field(
         100, ge=1, description="Steps between checkpoints (the last two are kept)."
     )
     log_every: int = Field(10, ge=1, description="Steps between lines of metrics.jsonl.")
+    trackers: list[Tracker] = Field(
+        default_factory=list,
+        description="Further places for the metrics: wandb, trackio (both also offline, as their "
+        "own environment variables say).",
+    )
+    tracker_project: str = Field(
+        "espalier", min_length=1, description="Project that the trackers put the run into."
+    )
     seed: int | None = Field(None, description="Seed of this stage; the recipe's by default.")
     trainer_arguments: dict[str, Any] = Field(
         default_factory=dict,

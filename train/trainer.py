@@ -11,9 +11,10 @@ from __future__ import annotations
 import gc
 import json
 import math
-import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,19 +25,22 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.trainer_callback import PrinterCallback
 
-from espalier.errors import StageError, UsageError
+from espalier import launch
+from espalier.errors import StageError
 from espalier.models import quiet
 from espalier.progress import Progress, say
-from espalier.train import checkpoints
+from espalier.train import checkpoints, distribution
 from espalier.train.arguments import autocast_dtype, training_arguments
 from espalier.train.attention import fast_attention
 from espalier.train.batching import MinibatchSampler, passes
 from espalier.train.config_parts import Optimisation, Validation
+from espalier.train.distribution import Pass, Root, Team
 from espalier.train.monitor import Monitor
 from espalier.train.optimizers import build_optimizer
 from espalier.train.tasks import Task, mean_losses
 
 Sampler = Callable[[Any, int], Sequence[Mapping[str, Any]]]
+SCHEDULER = "scheduler.pt"
 
 
 @dataclass
@@ -72,7 +76,7 @@ class StepTrainer(transformers.Trainer):
         rows: Sequence[Any],
         options: Optimisation,
         folder: Path,
-        monitor: Monitor,
+        monitor: Monitor | None,
         seed: int,
         validation: Validation | None = None,
         validation_rows: Sequence[Any] = (),
@@ -92,39 +96,34 @@ class StepTrainer(transformers.Trainer):
         self.window = Window()
         self.best: dict[str, float] | None = None
         self._worse = 0
+        self.stopped = False
         self._autocast = autocast
         self._writing: Path | None = None
         self._norm = 0.0
         self._batch: Sequence[Any] = ()
+        self.team = Team(
+            self.accelerator.process_index, self.accelerator.num_processes, self.args.device
+        )
+        # The model itself, whatever `self.model` is wrapped in later.
+        self.plain: Any = model
         self.add_callback(_Steps(self, sampler, sample_every))
 
     # Data ---------------------------------------------------------------------------------
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         lengths = [self.task.cost(row) for row in self.rows]
-        sampler = MinibatchSampler(
-            lengths,
-            self.options.minibatch,
-            seed=self.seed,
-            rank=self.accelerator.process_index,
-            world=self.accelerator.num_processes,
-        )
-        if not len(sampler):
-            raise StageError("There are fewer rows than processes.")
+        sampler = MinibatchSampler(lengths, self.options.minibatch, seed=self.seed)
         dataset: Any = self.rows
         return _Loader(dataset, batch_sampler=sampler, collate_fn=list)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
-        """The next minibatch and its weight over all processes."""
+        """The next minibatch, whole in every process, and its weight."""
         batch = next(epoch_iterator, None)
         if batch is None:
             return [], None
-        weight = torch.tensor(float(sum(self.task.weight(row) for row in batch)))
-        if self.accelerator.num_processes > 1:
-            weight = self.accelerator.reduce(weight.to(device), reduction="sum").cpu()
-        return [batch], float(weight)
+        return [batch], float(sum(self.task.weight(row) for row in batch))
 
     # A step -------------------------------------------------------------------------------
 
@@ -135,21 +134,59 @@ class StepTrainer(transformers.Trainer):
         model.train()
         self._batch = inputs
         total = torch.zeros((), device=self.args.device)
-        groups = passes(inputs, self.task.cost, self.options.token_budget)
-        for group in groups:
-            with self.autocast():
-                loss, sums = self.task.loss(model, group)
-            # Gradients are averaged over processes; the weight is global already.
-            self.accelerator.backward(loss * (self.accelerator.num_processes / num_items_in_batch))
-            total += loss.detach()
-            self._count(group, sums)
-        value = float(total)
+        extra: dict[str, float] = {}
+        plans = self._plans(inputs)
+        mine = plans[self.team.rank]
+        for number, one in enumerate(mine):
+            with self._gradients_of(model, last=number == len(mine) - 1):
+                with self.autocast():
+                    loss, sums = self._loss(model, one.rows)
+                share = float(one.real)
+                # Gradients are averaged over processes; the weight is that of all.
+                scale = share * self.team.world / num_items_in_batch
+                self.accelerator.backward(loss * scale)
+            total += loss.detach() * share
+            distribution.added(extra, {name: value * share for name, value in sums.items()})
+        names = sorted(extra)
+        value, *numbers = self.team.sums([float(total), *(extra[name] for name in names)])
         if not math.isfinite(value):
             raise self._not_finite("loss", value)
+        self._count([one.rows for plan in plans for one in plan if one.real])
         self.window.loss += value
         self.window.steps += 1
-        mean: Tensor = total / num_items_in_batch
-        return mean
+        for name, number in zip(names, numbers, strict=True):
+            self.window.sums[name] = self.window.sums.get(name, 0.0) + number
+        return total.new_tensor(value) / num_items_in_batch
+
+    def _plans(self, rows: Sequence[Any]) -> list[list[Pass[Any]]]:
+        """The forward passes of every process over one minibatch."""
+        if self.team.world == 1:
+            return [[Pass(group) for group in self._cut(rows)]]
+        even = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        return distribution.shared_passes(
+            rows, self.task.cost, self._cut, self.team.world, even=even
+        )
+
+    def _cut(self, rows: Sequence[Any]) -> list[list[Any]]:
+        return passes(rows, self.task.cost, self.options.token_budget)
+
+    def _loss(self, model: Any, rows: Sequence[Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        if model is self.plain:
+            return self.task.loss(model, rows)
+        result: tuple[Tensor, dict[str, Tensor]] = model(lambda inner: self.task.loss(inner, rows))
+        return result
+
+    @contextmanager
+    def _gradients_of(self, model: nn.Module, *, last: bool) -> Iterator[None]:
+        """Gradients travel between processes once a minibatch, with its last pass.
+
+        Not so for FSDP: gradients that wait would be whole ones, which is what it avoids.
+        """
+        self.accelerator.gradient_state._set_sync_gradients(last)
+        alone = self.team.world == 1
+        whole = last or alone or self.is_fsdp_enabled or self.is_deepspeed_enabled
+        with nullcontext() if whole else self.accelerator.no_sync(model):
+            yield
 
     def autocast(self) -> torch.autocast:
         """The mixed-precision context of every forward pass."""
@@ -159,18 +196,17 @@ class StepTrainer(transformers.Trainer):
             enabled=self._autocast is not None,
         )
 
-    def _count(self, group: Sequence[Any], sums: Mapping[str, Tensor]) -> None:
-        costs = [self.task.cost(row) for row in group]
-        self.window.weight += sum(self.task.weight(row) for row in group)
-        self.window.tokens += sum(costs)
-        self.window.padded += max(costs) * len(costs)
-        for name, value in sums.items():
-            self.window.sums[name] = self.window.sums.get(name, 0.0) + float(value)
+    def _count(self, groups: Sequence[Sequence[Any]]) -> None:
+        for group in groups:
+            costs = [self.task.cost(row) for row in group]
+            self.window.weight += sum(self.task.weight(row) for row in group)
+            self.window.tokens += sum(costs)
+            self.window.padded += max(costs) * len(costs)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         parent: Any = super()
         norm = parent._get_grad_norm(model, grad_norm=grad_norm)
-        self._norm = math.nan if norm is None else float(norm)
+        self._norm = math.nan if norm is None else distribution.full_norm(norm)
         # Under fp16 an overflow is normal: the scaler skips the step and lowers its scale.
         if norm is not None and not math.isfinite(self._norm) and not self.args.fp16:
             raise self._not_finite("gradient norm", self._norm)
@@ -192,9 +228,8 @@ class StepTrainer(transformers.Trainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            trained: Any = self.model
             self.optimizer = build_optimizer(
-                trained,
+                self.plain,
                 self.options.optimizer,
                 lr=self.options.learning_rate,
                 weight_decay=self.options.weight_decay,
@@ -211,9 +246,14 @@ class StepTrainer(transformers.Trainer):
         if "loss" not in logs or not self.window.steps:
             return
         window, self.window = self.window, Window()
+        if self.monitor is not None:
+            self._write(self.monitor, window, logs)
+        self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
+
+    def _write(self, monitor: Monitor, window: Window, logs: Mapping[str, float]) -> None:
         weight = max(window.weight, 1.0)
         seconds = max(window.seconds, 1e-9)
-        self.monitor.write(
+        monitor.write(
             self.state.global_step,
             {
                 "epoch": round(self.state.epoch or 0.0, 4),
@@ -225,7 +265,6 @@ class StepTrainer(transformers.Trainer):
                 "fill": round(window.tokens / max(window.padded, 1), 4),
             },
         )
-        self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
 
     def _rate(self, first: float) -> float:
         """The recipe's learning rate now: the first group may run at a multiple of it (Muon)."""
@@ -235,9 +274,10 @@ class StepTrainer(transformers.Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Loss on the validation rows, weighted as in training; keeps the best weights."""
         rows: Any = self.eval_dataset
-        values = mean_losses(self.model, self.task, rows, self.options.token_budget, self.autocast)
+        values = self._mean_losses(rows)
         step = self.state.global_step
-        self.monitor.write(step, values, split="eval")
+        if self.monitor is not None:
+            self.monitor.write(step, values, split="eval")
         if self.best is None or values["loss"] < self.best["loss"]:
             self.best, self._worse = {"step": step, "loss": values["loss"]}, 0
             if self.validation is not None and self.validation.keep_best:
@@ -247,6 +287,7 @@ class StepTrainer(transformers.Trainer):
             patience = self.validation.patience if self.validation is not None else None
             if patience is not None and self._worse >= patience:
                 say(f"  stopped at step {step}: no lower validation loss in {patience} tries")
+                self.stopped = True
                 self.control.should_training_stop = True
         metrics = {f"eval_{name}": value for name, value in values.items()}
         self.control = self.callback_handler.on_evaluate(
@@ -254,14 +295,144 @@ class StepTrainer(transformers.Trainer):
         )
         return metrics
 
+    def _mean_losses(self, rows: Sequence[Any]) -> dict[str, float]:
+        """Means over the validation rows; several processes share the work."""
+        if self.team.world == 1:
+            return mean_losses(
+                self.plain, self.task, rows, self.options.token_budget, self.autocast
+            )
+        model: Any = self.model_wrapped if self.is_fsdp_enabled else self.plain
+        model.eval()
+        plan = self._plans(rows)[self.team.rank]
+        sums: dict[str, float] = {}
+        with torch.no_grad():
+            for one in plan:
+                with self.autocast():
+                    loss, extra = self._loss(model, one.rows)
+                share = float(one.real)
+                distribution.added(sums, {"loss": loss * share})
+                distribution.added(sums, {name: value * share for name, value in extra.items()})
+        model.train()
+        totals = self.team.sums(list(sums.values()))
+        weight = max(sum(self.task.weight(row) for row in rows), 1)
+        return {name: value / weight for name, value in zip(sums, totals, strict=True)}
+
+    def sample(self, sampler: Sampler) -> None:
+        """Write sample generations; with sharded weights all processes have to take part."""
+        step = self.state.global_step
+        if self.is_fsdp_enabled:
+            root: Any = self.model_wrapped
+            with torch.no_grad():
+                rows = root(lambda model: sampler(model, step))
+        elif self.team.main:
+            rows = sampler(self.plain, step)
+        if self.monitor is not None:
+            self.monitor.samples(step, rows)
+
+    # Several processes --------------------------------------------------------------------
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        if self.args.fsdp and not self.is_fsdp_enabled:
+            distribution.shard_on_cpu(self.accelerator.state, self.args.fsdp_plugin_args)
+            self.is_fsdp_enabled = True
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        if self.team.world > 1 and self.model is self.plain:
+            self.model = self.model_wrapped = Root(self.plain)
+            # Dropout in one process must not be that in another.
+            torch.manual_seed(self.args.seed * self.team.world + self.team.rank)
+        parent: Any = super()
+        with warnings.catch_warnings():
+            # accelerate hands torch an option by its former name.
+            warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+            return parent._prepare_for_training(*args, **kwargs)
+
+    def go_on(self, checkpoint: checkpoints.Checkpoint | None) -> None:
+        """Train from the checkpoint, or from the start, to the end."""
+        if self.stopped and checkpoint is not None:
+            # It had ended before its last step; only what comes after training is missing.
+            self._load_from_checkpoint(str(checkpoint.path))
+            self.state.global_step = checkpoint.step
+            return
+        self.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
+
+    def made_whole(self) -> None:
+        """Give the caller's model its trained weights back where they are sharded."""
+        if self.is_fsdp_enabled:
+            distribution.made_whole(self.model_wrapped)
+        elif self.is_deepspeed_enabled:
+            distribution.made_whole_from(self.accelerator, self.model_wrapped, self.plain)
+
     # Checkpoints --------------------------------------------------------------------------
 
-    def _save_best(self) -> None:
-        with checkpoints.writing(self.folder / "best", self.state.global_step, {}) as path:
-            self._save_weights(path)
+    @contextmanager
+    def _checkpoint(self, folder: Path, info: Mapping[str, Any]) -> Iterator[Path]:
+        """A checkpoint that every process may write into: complete when all of them are done."""
+        step = self.state.global_step
+        if self.team.main:
+            with checkpoints.writing(folder, step, info) as path:
+                self.team.barrier()
+                yield path
+                self.team.barrier()
+        else:
+            self.team.barrier()
+            yield checkpoints.unfinished(folder, step)
+            self.team.barrier()
+        self.team.barrier()
 
-    def _save_weights(self, path: Path) -> None:
-        self.save_model(str(path), _internal_call=True)
+    def _save_best(self) -> None:
+        with self._checkpoint(self.folder / "best", {}) as path:
+            self.save_model(str(path))
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the trained weights; every process has to call this."""
+        folder = Path(output_dir or self.folder)
+        if self.is_fsdp_enabled:
+            distribution.save_sharded_weights(self.model_wrapped, folder, main=self.team.main)
+        elif self.is_deepspeed_enabled:
+            state = distribution.gathered(self.accelerator, self.model_wrapped)
+            if self.team.main:
+                self.plain.save_pretrained(folder, state_dict=state)
+        elif self.team.main:
+            self.plain.save_pretrained(folder)
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: nn.Module | None = None
+    ) -> None:
+        if self.is_fsdp_enabled:
+            folder = Path(resume_from_checkpoint)
+            distribution.load_sharded_weights(self.model_wrapped, folder, main=self.team.main)
+            return
+        # The parent asks `self.model` about its tied weights.
+        wrapped, self.model = self.model, self.plain
+        try:
+            super()._load_from_checkpoint(resume_from_checkpoint, self.plain)
+        finally:
+            self.model = wrapped
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        optimizer: Any = self.optimizer
+        folder, main = Path(output_dir), self.team.main
+        distribution.save_sharded_optimizer(
+            self.model_wrapped, optimizer.optimizer, folder, main=main
+        )
+        if main:
+            torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULER)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if not self.is_fsdp_enabled or checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        optimizer: Any = self.optimizer
+        distribution.load_sharded_optimizer(
+            self.model_wrapped, optimizer.optimizer, Path(checkpoint), main=self.team.main
+        )
+        schedule = torch.load(Path(checkpoint) / SCHEDULER, weights_only=True)
+        self.lr_scheduler.load_state_dict(schedule)
 
     def restore_best(self) -> None:
         """Put the weights of the lowest validation loss back, where they were kept."""
@@ -282,23 +453,28 @@ class StepTrainer(transformers.Trainer):
             "window": vars(self.window),
             "best": self.best,
             "worse": self._worse,
+            "stopped": self.stopped,
+            "processes": self.team.world,
         }
-        with checkpoints.writing(self.folder, step, info) as path:
+        with self._checkpoint(self.folder, info) as path:
             self._writing = path
             try:
                 super()._save_checkpoint(model, trial)
             finally:
                 self._writing = None
-            inner = path / f"checkpoint-{step}"
-            for file in inner.iterdir():
-                file.rename(path / file.name)
-            inner.rmdir()
+            self.team.barrier()
+            if self.team.main:
+                inner = path / f"checkpoint-{step}"
+                for file in inner.iterdir():
+                    file.rename(path / file.name)
+                inner.rmdir()
 
     def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Take over what the parent does not keep: the open window and the best loss."""
         self.window = Window(**checkpoint.info["window"])
         self.best = checkpoint.info["best"]
         self._worse = int(checkpoint.info["worse"])
+        self.stopped = bool(checkpoint.info["stopped"])
 
 
 class _Steps(transformers.TrainerCallback):
@@ -327,8 +503,7 @@ class _Steps(transformers.TrainerCallback):
         if state.global_step >= state.max_steps:
             control.should_log = True
         if self._sampler and self._every and state.global_step % self._every == 0:
-            rows = self._sampler(self._trainer.model, state.global_step)
-            self._trainer.monitor.samples(state.global_step, rows)
+            self._trainer.sample(self._sampler)
         if self._progress is not None:
             window = self._trainer.window
             loss = window.loss / max(window.weight, 1.0)
@@ -359,11 +534,6 @@ def fit(
     overrides the number that follows from epochs. Returns counts for the manifest. The caller
     saves the model, and clears the checkpoints when that is done.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(
-            "Supervised and reward training run in one process so far.",
-            hint="start it without torchrun or accelerate launch",
-        )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     autocast = autocast_dtype(options.precision, device)
     per_epoch = -(-len(rows) // options.minibatch)
@@ -379,8 +549,14 @@ def fit(
         validation_every=every,
         autocast=autocast,
     )
-    checkpoint = checkpoints.latest(store)
-    with Monitor(folder, step=checkpoint.step if checkpoint else 0) as monitor:
+    if arguments.fsdp:
+        distribution.check_sharding(model, options.optimizer)
+    main = arguments.process_index == 0
+    checkpoint = _last_checkpoint(store, arguments)
+    if main:
+        checkpoints.cut_back(store / "best", checkpoint.step if checkpoint else 0)
+    done = checkpoint.step if checkpoint else 0
+    with Monitor(folder, step=done) if main else nullcontext() as monitor:
         trainer = StepTrainer(
             model,
             arguments,
@@ -399,13 +575,22 @@ def fit(
         if checkpoint:
             say(f"  going on after step {checkpoint.step:,} of {total:,}")
             trainer.restore(checkpoint)
+            before = checkpoint.info["processes"]
+            if before != trainer.team.world:
+                say(f"  begun on {before} processes: dropout goes on with other random numbers")
         # The trainer collects garbage at its start: a second over what the imports have left.
         gc.freeze()
-        with quiet(), fast_attention(trainer.model, autocast):
-            trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
+        with quiet(), fast_attention(trainer.plain, autocast):
+            trainer.go_on(checkpoint)
         gc.unfreeze()
         if validation is not None and validation.keep_best:
-            trainer.restore_best()
+            with quiet():
+                trainer.restore_best()
+        trainer.made_whole()
+    if launch.is_worker():
+        trainer.team.barrier()
+        torch.distributed.destroy_process_group()
+        launch.leave_to_main()
     return {
         "rows": len(rows),
         "validation_rows": len(validation_rows),
@@ -413,5 +598,21 @@ def fit(
         "trained_tokens_or_pairs": sum(task.weight(row) for row in rows),
         "parameters": sum(p.numel() for p in model.parameters()),
         "precision": str(autocast or torch.float32).removeprefix("torch."),
+        "processes": trainer.team.world,
         "best": json.loads(json.dumps(trainer.best)),
     }
+
+
+def _last_checkpoint(
+    store: Path, arguments: transformers.TrainingArguments
+) -> checkpoints.Checkpoint | None:
+    """The newest complete checkpoint; the main process removes what is unfinished first."""
+    several = arguments.world_size > 1
+    if arguments.process_index == 0:
+        checkpoints.latest(store)
+    if several:
+        torch.distributed.barrier()
+    found = checkpoints.complete(store) if store.is_dir() else []
+    if several:
+        torch.distributed.barrier()
+    return found[-1] if found else None
