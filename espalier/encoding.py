@@ -26,6 +26,8 @@ __all__ = [
     "encode_examples",
     "encode_prompt",
     "encode_prompts",
+    "encode_segments",
+    "segments_of",
     "through_answer",
     "tokenize_plain",
     "truncate_prompt",
@@ -61,8 +63,8 @@ def _tokenize(tokenizer: Any, texts: Sequence[str], split_special_tokens: bool) 
     return [list(ids) for ids in encoded["input_ids"]]
 
 
-def _encode_all(tokenizer: Any, rows: Sequence[Sequence[Segment]]) -> list[Encoded]:
-    """Encode many segmented rows with a few calls of the tokenizer."""
+def encode_segments(tokenizer: Any, rows: Sequence[Sequence[Segment]]) -> list[Encoded]:
+    """Ids and loss mask of many rows in pieces, with a few calls of the tokenizer."""
     lead = _lead(tokenizer)
     keys = [_keys(row, bool(lead)) for row in rows]
     ids_of: dict[_Key, list[int]] = {}
@@ -158,7 +160,7 @@ def encode_prompts(
 ) -> list[list[int]]:
     """Ids of each (messages, meta) up to where the assistant begins (a final answer left out)."""
     rows = [template.prompt_segments(messages, meta) for messages, meta in prompts]
-    return [encoded.ids for encoded in _encode_all(tokenizer, rows)]
+    return [encoded.ids for encoded in encode_segments(tokenizer, rows)]
 
 
 def encode_prompt(
@@ -172,7 +174,7 @@ def encode_example(
     tokenizer: Any, template: Template, messages: Messages, meta: Mapping[str, Any] = NO_META
 ) -> Encoded:
     """Ids and loss mask of a whole conversation; see `encode_examples` for many at once."""
-    return _encode_all(tokenizer, [template.segments(messages, meta)])[0]
+    return encode_segments(tokenizer, [template.segments(messages, meta)])[0]
 
 
 def encode_conversations(
@@ -182,7 +184,7 @@ def encode_conversations(
 ) -> list[Encoded]:
     """`encode_example` for many (messages, meta) at once; none is dropped or truncated."""
     rows = [template.segments(messages, meta) for messages, meta in conversations]
-    return _encode_all(tokenizer, rows)
+    return encode_segments(tokenizer, rows)
 
 
 def through_answer(encoded: Encoded) -> Encoded:
@@ -216,11 +218,11 @@ def encode_examples(
     """
     counts = counts if counts is not None else EncodingCounts()
     rows = [
-        _segments_of(template, example, number, train_on)
+        segments_of(template, example, number, train_on)
         for number, example in enumerate(examples, 1)
     ]
     kept = []
-    for example, encoded in zip(examples, _encode_all(tokenizer, rows), strict=True):
+    for example, encoded in zip(examples, encode_segments(tokenizer, rows), strict=True):
         fitted = fit_row(encoded, max_length, over_long, example.id, counts)
         if fitted is not None:
             kept.append(fitted)
@@ -235,9 +237,10 @@ def encode_examples(
     return kept
 
 
-def _segments_of(
+def segments_of(
     template: Template, example: Example, number: int, train_on: TrainOn
 ) -> list[Segment]:
+    """The pieces of a row; raises InputError, naming it, where the template can't write it."""
     try:
         return template.segments(example.messages, example.meta, train_on=train_on)
     except InputError as error:
