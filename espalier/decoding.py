@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from espalier.adapted import virtual_tokens
 from espalier.errors import StageError
 
 StopCheck = Callable[[Sequence[int]], bool]
@@ -378,28 +379,36 @@ class _Stepper:
         self.cache: Any = None
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         names = inspect.signature(base.forward).parameters
+        self.virtual = virtual_tokens(model)
+        if self.virtual is not None:
+            self.model = base
         self.takes_positions = "position_ids" in names
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in names else {}
 
     def __call__(
         self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor
     ) -> torch.Tensor:
-        extra: dict[str, Any] = dict(self.last_only)
-        if self.takes_positions:
-            extra["position_ids"] = positions
-        output = self.model(
-            input_ids=ids,
-            attention_mask=mask,
-            past_key_values=self.cache,
-            use_cache=True,
-            **extra,
-        )
+        inputs = self._inputs(ids, mask, positions if self.takes_positions else None)
+        output = self.model(**inputs, use_cache=True, **self.last_only)
         if self.cache is None:
             from espalier.kv_cache import with_room
 
             self.cache = with_room(output.past_key_values, self.steps)
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits
+
+    def _inputs(
+        self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor | None
+    ) -> dict[str, Any]:
+        if self.virtual is not None and self.cache is None:
+            return self.virtual.first(ids, mask, positions)
+        if self.virtual is not None:
+            inputs = self.virtual.later(ids, mask, positions)
+        else:
+            inputs = {"input_ids": ids, "attention_mask": mask}
+            if positions is not None:
+                inputs["position_ids"] = positions
+        return {**inputs, "past_key_values": self.cache}
 
     def select(self, index: torch.Tensor) -> None:
         self.cache.reorder_cache(index)

@@ -15,6 +15,7 @@ from logging import ERROR
 from pathlib import Path
 from typing import Any, Literal
 
+from espalier.adapted import base_source, is_adapter, put_on
 from espalier.errors import InputError, require
 from espalier.reward_heads import init_missing, keep_label, reward_label
 from espalier.templates import Template, get_template, save_template
@@ -54,7 +55,7 @@ def load_tokenizer(path: Path | str) -> Any:
     Raises InputError where there is none.
     """
     transformers = _transformers()
-    source = check_source(path, adapters=True)
+    source = check_source(path)
     with _loading("tokenizer", source):
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     ensure_pad(tokenizer)
@@ -75,6 +76,7 @@ def load_model(
     The embedding is made large enough for the tokenizer beside it, its pad token set. A reward
     model loaded from a causal one gets a new head drawn from N(0, 1/(d+1)) with `head_seed`;
     of a classifier with several labels, `label` (name or number) is the one kept as the reward.
+    A folder of adapters (see `espalier.adapted`) gives the model that it names, with these put on.
     `device` None means: a GPU where there is one, else the CPU. Raises InputError for a folder
     that is missing, is no model, or holds pickled weights only.
     """
@@ -83,6 +85,8 @@ def load_model(
     source = check_source(path)
     if dtype not in DTYPES:
         raise InputError(f"The dtype is {dtype!r}.", expected="one of " + ", ".join(DTYPES))
+    if is_adapter(source):
+        return _load_adapted(source, kind, dtype, device)
     number: Any = dtype if dtype == "auto" else getattr(torch, dtype)
     options: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "dtype": number}
     with _loading("model", source):
@@ -102,6 +106,27 @@ def load_model(
         fit_to_tokenizer(model, load_tokenizer(source))
     model.eval()
     return model.to(device or default_device())
+
+
+def _load_adapted(source: str, kind: Kind, dtype: str, device: Any) -> Any:
+    if kind != "causal":
+        raise InputError(
+            "A reward model can't start from the adapters of a language model alone.",
+            where=source,
+            hint=f"merge them first: espalier train merge {source} --output FOLDER",
+        )
+    model = load_base(source, dtype=dtype, device="cpu")
+    with _loading("adapter", source):
+        model = put_on(model, source)
+    return model.to(device or default_device())
+
+
+def load_base(source: str, *, dtype: str = "float32", device: Any = None) -> Any:
+    """The model that a folder of adapters belongs to, made large enough for their tokenizer."""
+    model = load_model(base_source(source), dtype=dtype, device=device)
+    if _has_tokenizer(source):
+        fit_to_tokenizer(model, load_tokenizer(source))
+    return model
 
 
 def default_device() -> str:
@@ -167,16 +192,15 @@ def replace_folder(new: Path, folder: Path) -> None:
         new.rename(folder)
 
 
-def check_source(path: Path | str, *, adapters: bool = False) -> str:
+def check_source(path: Path | str) -> str:
     """The path or hub name as transformers takes it; raises InputError if it can't be a model.
 
-    `adapters`: a folder of adapters alone will do.
+    A folder of adapters alone (see `espalier.adapted`) is one.
     """
     text = str(path)
     folder = Path(text)
     if folder.is_dir():
-        if not (adapters and (folder / "adapter_config.json").is_file()):
-            _check_folder(folder)
+        _check_folder(folder)
         return text
     if folder.is_file():
         raise InputError(
@@ -203,14 +227,7 @@ def _is_hub_name(text: str) -> bool:
 
 
 def _check_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
-            raise InputError(
-                "This folder holds adapters, not a whole model.",
-                where=str(folder),
-                expected="config.json and model.safetensors",
-                hint="merge them into their base model first (PPO takes them as they are)",
-            )
+    if not is_adapter(folder) and not (folder / "config.json").is_file():
         inner = sorted(p.parent.name for p in folder.glob("*/config.json"))
         raise InputError(
             "This folder is not a model.",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from espalier.adapted import virtual_tokens
 from espalier.errors import InputError, require
 
 if TYPE_CHECKING:
@@ -53,12 +54,17 @@ def selected_logits(model: Any, select: Callable[[torch.Tensor], torch.Tensor]) 
     """While active, the model's head sees `select(hidden)` instead of all hidden states.
 
     `select` maps (rows, length, d) to (..., d). Going through a hook on the head keeps whatever
-    the model does around it (logit scaling, soft-capping, wrappers such as DDP or PEFT).
+    the model does around it (logit scaling, soft-capping, wrappers such as DDP or PEFT). The
+    virtual tokens of a tuned prompt are not part of `hidden`.
     """
     head = model.get_output_embeddings()
     if head is None:
         raise InputError(f"{type(model).__name__} has no language-model head to score with.")
-    handle = head.register_forward_pre_hook(lambda _module, args: (select(args[0]), *args[1:]))
+    virtual = virtual_tokens(model)
+    skip = virtual.prepended if virtual is not None else 0
+    handle = head.register_forward_pre_hook(
+        lambda _module, args: (select(args[0][:, skip:] if skip else args[0]), *args[1:])
+    )
     try:
         yield
     finally:

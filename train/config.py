@@ -6,7 +6,16 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from espalier.train.config_parts import LoraConfig, Optimisation, Strict, Validation
+from espalier.train.config_adapters import LoraTuning, OtherAdapter, PromptTuning
+from espalier.train.config_data import Curriculum, DataSource
+from espalier.train.config_parts import (
+    WARMUP,
+    Optimisation,
+    OptimizerName,
+    Strict,
+    Validation,
+    Warmup,
+)
 from espalier.train.config_rl import PPOConfig, RewardConfig
 
 __all__ = ["BaseConfig", "PPOConfig", "RewardConfig", "SFTConfig", "TrainConfig"]
@@ -44,8 +53,8 @@ class BaseConfig(Optimisation):
     minibatch: int = Field(12, ge=1, description="Blocks an optimizer step.")
     learning_rate: float = Field(1e-2, gt=0, description="Highest learning rate.")
     muon_ratio: float = Field(2.0, gt=0, description="Muon's rate as a multiple of learning_rate.")
-    optimizer: Literal["adamw", "muon"] = Field("muon", description="adamw or muon.")
-    warmup: float = Field(0.05, ge=0, lt=1, description="Warm-up, as a fraction of all steps.")
+    optimizer: OptimizerName = Field("muon", description="adamw, adamw_8bit, sgd or muon.")
+    warmup: Warmup = Field(0.05, description=WARMUP)
 
     @model_validator(mode="after")
     def _shapes(self) -> BaseConfig:
@@ -60,9 +69,14 @@ class SFTConfig(Optimisation):
     """Supervised fine-tuning: the loss is taken over the assistant's turns only."""
 
     model: str = Field("base", description="A stage of this run, a folder, or a hub name.")
-    data: list[str] = Field(
-        default_factory=lambda: ["curate/train.jsonl"],
-        description="Dataset files, of this run (curate/train.jsonl) or your own.",
+    data: list[str | DataSource] = Field(
+        default_factory=lambda: list[str | DataSource](["curate/train.jsonl"]),
+        min_length=1,
+        description="Dataset files, of this run (curate/train.jsonl) or your own: each a path, or "
+        "{path, weight, limit, format}.",
+    )
+    curriculum: Curriculum | None = Field(
+        None, description="Rows from easy to hard; by default they are shuffled."
     )
     format: str = Field("auto", description="Format of the data files; auto detects it.")
     limit: int | None = Field(None, ge=1, description="Rows to use of each file.")
@@ -90,12 +104,72 @@ class SFTConfig(Optimisation):
         default_factory=list,
         description="Parameters not to train: regular expressions on their names.",
     )
-    lora: LoraConfig | None = Field(None, description="Train low-rank adapters instead.")
+    freeze_layers: str | None = Field(
+        None,
+        pattern=r"^\d+(-\d+)?(,\s*\d+(-\d+)?)*$",
+        description="Blocks not to train, counted from 0: 0-3 or 0,2,5-7.",
+    )
+    freeze_embeddings: bool = Field(
+        False, description="Do not train the embeddings (with tied weights the head neither)."
+    )
+    lora: LoraTuning | None = Field(
+        None, description="Train low-rank adapters instead of the weights."
+    )
+    prompt_tuning: PromptTuning | None = Field(
+        None, description="Train a prompt of virtual tokens instead of the weights."
+    )
+    adapter: OtherAdapter | None = Field(
+        None, description="Train another kind of adapter instead: ia3 or prefix."
+    )
+    merge: bool | None = Field(
+        None,
+        description="Merge the adapters into the weights at the end (by default wherever that is "
+        "possible: lora and ia3); false writes the adapters alone, which name their model.",
+    )
     sample_every: int = Field(
         0, ge=0, description="Steps between sample generations into samples.jsonl (0: none)."
     )
     samples: int = Field(4, ge=1, description="Prompts to sample for.")
     sample_tokens: int = Field(48, ge=1, description="Longest sample in tokens.")
+
+    @model_validator(mode="after")
+    def _one_method(self) -> SFTConfig:
+        given = [n for n in ("lora", "prompt_tuning", "adapter") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other; keep one")
+        frozen = [
+            name for name in ("freeze", "freeze_layers", "freeze_embeddings") if getattr(self, name)
+        ]
+        if given and frozen:
+            raise ValueError(
+                f"{frozen[0]} has no effect beside {given[0]}, which freezes all weights; "
+                f"leave {frozen[0]} out"
+            )
+        if self.merge is not None and not given:
+            raise ValueError("merge says what to do with adapters, and neither lora nor adapter is "
+                             "given")  # fmt: skip
+        prefix = self.adapter is not None and self.adapter.kind == "prefix"
+        if self.merge and (self.prompt_tuning is not None or prefix):
+            name = "adapter.kind: prefix" if prefix else "prompt_tuning"
+            raise ValueError(
+                f"{name} with merge: true: virtual tokens can't be merged into weights; "
+                "leave merge out"
+            )
+        if prefix and self.gradient_checkpointing:
+            raise ValueError(
+                "adapter.kind: prefix excludes gradient_checkpointing: its keys and values would "
+                "be lost when layers are computed again; use prompt_tuning"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weights_of_all(self) -> SFTConfig:
+        weighted = [isinstance(s, DataSource) and s.weight is not None for s in self.data]
+        if any(weighted) and not all(weighted):
+            raise ValueError("data: give every source a weight, or none")
+        if any(weighted) and self.curriculum is not None:
+            raise ValueError("curriculum orders all rows, and data.weight draws some; keep one")
+        return self
 
 
 class TrainConfig(Strict):

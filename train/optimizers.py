@@ -1,4 +1,4 @@
-"""AdamW, and Muon on hidden matrices with AdamW on the rest, in one optimizer.
+"""AdamW, and Muon on hidden matrices with AdamW on the rest, in one optimizer; SGD; 8-bit AdamW.
 
 Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/): the momentum of a weight
 matrix is replaced by the nearest orthogonal matrix, found by five Newton-Schulz steps, so that
@@ -16,6 +16,8 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
+
+from espalier.errors import UsageError, require
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 EMBEDDINGS = (nn.Embedding,)
@@ -149,7 +151,8 @@ def split_parameters(model: nn.Module) -> tuple[list[Tensor], list[Tensor], list
         if not parameter.requires_grad:
             continue
         inside = any(part.isdigit() for part in name.split("."))
-        if parameter.ndim < 2:
+        if parameter.ndim < 2 or (inside and min(parameter.shape) == 1):
+            # Scales such as those of IA3 are vectors, whatever their shape.
             vectors.append(parameter)
         elif parameter.ndim == 2 and inside and id(parameter) not in embeddings:
             hidden.append(parameter)
@@ -167,11 +170,15 @@ def build_optimizer(
     eps: float = 1e-8,
     betas: tuple[float, float] = (0.9, 0.999),
     muon_ratio: float = 7.0,
-) -> Optimizer:
-    """The optimizer of a recipe: "adamw", or "muon" on hidden matrices at `muon_ratio` × lr.
+    momentum: float = 0.9,
+) -> torch.optim.Optimizer:
+    """The optimizer of a recipe: "adamw", "sgd", "adamw_8bit" (Dettmers et al. 2022), or "muon"
+    on hidden matrices at `muon_ratio` × lr.
 
-    Weight decay is for matrices, never for biases and norms. Order of groups: hidden
-    matrices, other matrices, vectors (empty ones left out).
+    Weight decay is for matrices (embeddings, the head and adapters among them), never for biases
+    and norms; SGD adds it to the gradient, as usual, the others decay the weights themselves.
+    Order of groups: hidden matrices, other matrices, vectors (empty ones left out). Raises
+    UsageError for 8-bit state without a GPU, MissingExtra without bitsandbytes.
     """
     hidden, other, vectors = split_parameters(model)
     muon = name == "muon"
@@ -181,4 +188,20 @@ def build_optimizer(
         {"params": vectors, "weight_decay": 0.0},
     ]
     kept = [group for group in groups if group["params"]]
+    if name == "sgd":
+        return torch.optim.SGD(kept, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    if name == "adamw_8bit":
+        return _adamw_8bit(kept, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
     return Optimizer(kept, lr=lr, weight_decay=weight_decay, eps=eps, betas=betas)
+
+
+def _adamw_8bit(groups: list[dict[str, Any]], **options: Any) -> torch.optim.Optimizer:
+    if any(p.device.type != "cuda" for group in groups for p in group["params"]):
+        raise UsageError(
+            "The optimizer adamw_8bit needs a GPU, and the model is on the CPU.",
+            where="optimizer: adamw_8bit",
+            hint="use adamw, or train on a machine with a GPU",
+        )
+    module = require("bitsandbytes", extra="train", feature="The optimizer adamw_8bit")
+    optimizer: torch.optim.Optimizer = module.optim.AdamW8bit(groups, **options)
+    return optimizer

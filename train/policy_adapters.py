@@ -18,19 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from espalier import adapted
+from espalier.adapted import ADAPTER_FILE
 from espalier.errors import InputError, UsageError, require
-from espalier.models import load_model, quiet
+from espalier.models import load_base, load_model, quiet
 from espalier.train.actors import Policy
 from espalier.train.config_parts import LoraConfig
 
 POLICY, REFERENCE = "policy", "reference"
-ADAPTER_FILE = "adapter_config.json"
-
-
-def is_adapter(source: Path | str) -> bool:
-    """Whether a model folder holds adapters only, not merged into the weights they belong to."""
-    folder = Path(source)
-    return (folder / ADAPTER_FILE).is_file() and not (folder / "config.json").is_file()
 
 
 def has_adapters(model: Any) -> bool:
@@ -66,6 +61,12 @@ def adapted_policy(folder: Path, lora: LoraConfig) -> Any:
     """
     peft = require("peft", extra="train", feature="train.ppo.lora")
     found = json.loads((folder / ADAPTER_FILE).read_text("utf-8"))
+    if found.get("peft_type") != "LORA":
+        raise InputError(
+            f"PPO can't train adapters of the kind {found.get('peft_type')}.",
+            where=str(folder / ADAPTER_FILE),
+            expected="LORA, or a whole model",
+        )
     for name, key in (("r", "r"), ("alpha", "lora_alpha"), ("targets", "target_modules")):
         wanted, there = getattr(lora, name), found.get(key)
         if name in lora.model_fields_set and not _same(wanted, there):
@@ -85,22 +86,14 @@ def adapted_policy(folder: Path, lora: LoraConfig) -> Any:
 
 
 def merged_folder(folder: Path) -> Any:
-    """The model of a folder of adapters, with these added into the weights."""
-    peft = require("peft", extra="train", feature="train.ppo.model")
-    with quiet():
-        return peft.PeftModel.from_pretrained(base_of(folder), str(folder)).merge_and_unload()
+    """The model of a folder of adapters, with these added into the weights; InputError for
+    virtual tokens."""
+    return adapted.merged(load_model(folder), str(folder))
 
 
 def base_of(folder: Path) -> Any:
     """The model that the adapters of a folder were trained on; InputError if it is gone."""
-    name = json.loads((folder / ADAPTER_FILE).read_text("utf-8")).get("base_model_name_or_path")
-    if not name:
-        raise InputError(
-            "The adapters do not say which model they belong to.",
-            where=str(folder / ADAPTER_FILE),
-            expected="base_model_name_or_path",
-        )
-    return load_model(name)
+    return load_base(str(folder))
 
 
 def _same(wanted: Any, there: Any) -> bool:

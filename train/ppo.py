@@ -138,9 +138,10 @@ def load_parts(context: StageContext) -> Parts:
 
 def load_policy(source: Path | str, options: PPOConfig, seed: int) -> tuple[Any, Any]:
     """The policy, and its frozen reference: a copy, or None where adapters can be switched off."""
+    from espalier.adapted import is_adapter
     from espalier.train import policy_adapters as pa
 
-    adapter = Path(source) if pa.is_adapter(source) else None
+    adapter = Path(source) if is_adapter(source) else None
     if options.lora is not None:
         if adapter is not None:
             return pa.adapted_policy(adapter, options.lora), None
@@ -242,8 +243,9 @@ def load_critic(context: StageContext, reward: RewardModel | None) -> Critic | N
 
     None for a critic on the policy's own trunk.
     """
+    from espalier.adapted import is_adapter
     from espalier.train.actors import Critic, value_model, zero_head
-    from espalier.train.policy_adapters import is_adapter, merged_folder
+    from espalier.train.policy_adapters import merged_folder
 
     options: PPOConfig = context.options
     if options.critic == "shared":

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from espalier.adapted import base_source, is_adapter
 from espalier.engines.base import Completion, FinishReason, Request, Usage
 from espalier.files import hash_file
 from espalier.models import load_tokenizer
@@ -135,4 +136,6 @@ def weights_identity(source: str) -> str:
     digest = hashlib.sha256()
     for path in sorted({p for glob in _MODEL_FILES for p in folder.glob(glob)}):
         digest.update(f"{path.name}\0{hash_file(path)}\n".encode())
+    if is_adapter(folder):
+        digest.update(weights_identity(str(base_source(folder))).encode())
     return digest.hexdigest()[:32]
