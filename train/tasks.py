@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -38,11 +39,16 @@ class Task(Protocol[Row_contra]):
         ...
 
 
+def trained_positions(row: Encoded) -> NDArray[np.int64]:
+    """Positions of a row from which a trained token is predicted: each the one before it."""
+    return np.flatnonzero(np.asarray(row.trained[1:], dtype=bool))
+
+
 class NextToken:
     """Next-token prediction on the trained tokens of each row."""
 
     def __init__(self, pad: int) -> None:
-        self._pad = pad
+        self.pad = pad
 
     def cost(self, row: Encoded) -> int:
         return len(row.ids)
@@ -57,17 +63,20 @@ class NextToken:
         what comes after it.
         """
         device = next(model.parameters()).device
-        ids = pad_right([row.ids for row in rows], self._pad, device)
+        ids = pad_right([row.ids for row in rows], self.pad, device)
         where = np.concatenate(
-            [
-                np.flatnonzero(np.asarray(row.trained[1:], dtype=bool)) + number * ids.shape[1]
-                for number, row in enumerate(rows)
-            ]
+            [trained_positions(row) + number * ids.shape[1] for number, row in enumerate(rows)]
         )
-        position = torch.from_numpy(where).to(device)
+        return self.summed(model, ids, where)
+
+    def summed(
+        self, model: Any, ids: Tensor, where: NDArray[np.int64], **inputs: Any
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The summed loss of the tokens that follow the flat positions `where` of `ids`."""
+        position = torch.from_numpy(where).to(ids.device)
         unwrapped = getattr(model, "module", model)
         with selected_logits(unwrapped, lambda h: h.reshape(-1, h.shape[-1])[position][None]):
-            logits = model(input_ids=ids, use_cache=False).logits[0]
+            logits = model(input_ids=ids, use_cache=False, **inputs).logits[0]
         # The token predicted at flat position p is at p + 1: it is in the same row.
         targets = ids.reshape(-1)[position + 1]
         return functional.cross_entropy(logits.float(), targets, reduction="sum"), {}

@@ -37,7 +37,8 @@ from espalier.train.config_parts import Optimisation, Validation
 from espalier.train.distribution import Pass, Root, Team
 from espalier.train.monitor import Monitor
 from espalier.train.optimizers import build_optimizer
-from espalier.train.tasks import Task, mean_losses
+from espalier.train.packing import PackedNextToken, Packing, check_packing, varlen_attention, wanted
+from espalier.train.tasks import NextToken, Task, mean_losses
 
 Sampler = Callable[[Any, int], Sequence[Mapping[str, Any]]]
 SCHEDULER = "scheduler.pt"
@@ -168,6 +169,8 @@ class StepTrainer(transformers.Trainer):
         )
 
     def _cut(self, rows: Sequence[Any]) -> list[list[Any]]:
+        if isinstance(self.task, PackedNextToken):
+            return self.task.cut(rows, self.options.token_budget)
         return passes(rows, self.task.cost, self.options.token_budget)
 
     def _loss(self, model: Any, rows: Sequence[Any]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -201,7 +204,8 @@ class StepTrainer(transformers.Trainer):
             costs = [self.task.cost(row) for row in group]
             self.window.weight += sum(self.task.weight(row) for row in group)
             self.window.tokens += sum(costs)
-            self.window.padded += max(costs) * len(costs)
+            packed = isinstance(self.task, PackedNextToken)
+            self.window.padded += sum(costs) if packed else max(costs) * len(costs)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         parent: Any = super()
@@ -527,15 +531,20 @@ def fit(
     validation_rows: Sequence[Any] = (),
     sampler: Sampler | None = None,
     sample_every: int = 0,
+    packing: Packing = "off",
 ) -> dict[str, Any]:
     """Train `model` in place on `rows`, going on from the last complete checkpoint.
 
     Writes metrics, samples, TensorBoard and checkpoints below `folder` (a stage's). `steps`
-    overrides the number that follows from epochs. Returns counts for the manifest. The caller
-    saves the model, and clears the checkpoints when that is done.
+    overrides the number that follows from epochs; `packing` is for next-token prediction (see
+    `espalier.train.packing`). Returns counts for the manifest. The caller saves the model, and
+    clears the checkpoints when that is done.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     autocast = autocast_dtype(options.precision, device)
+    packed = isinstance(task, NextToken) and wanted(packing, model, device, autocast)
+    if packed:
+        task = PackedNextToken(task.pad)
     per_epoch = -(-len(rows) // options.minibatch)
     total = steps or math.ceil(options.epochs * per_epoch)
     every = validation.every if validation is not None and validation_rows else None
@@ -580,7 +589,10 @@ def fit(
                 say(f"  begun on {before} processes: dropout goes on with other random numbers")
         # The trainer collects garbage at its start: a second over what the imports have left.
         gc.freeze()
-        with quiet(), fast_attention(trainer.plain, autocast):
+        kernel = varlen_attention(model) if packed else fast_attention(model, autocast)
+        with quiet(), kernel:
+            if packed:
+                check_packing(trainer.plain, task, rows, trainer.autocast)
             trainer.go_on(checkpoint)
         gc.unfreeze()
         if validation is not None and validation.keep_best:
