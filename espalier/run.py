@@ -106,7 +106,8 @@ class StageRunner:
 
     `uses` names the fields of `Shared` that its result depends on, `ignores` the fields of its
     options that are another stage's section. A `disposable` result is cheap to make again and is
-    overwritten when the stage changed, not set aside. A `parallel` one can run on several processes.
+    overwritten when the stage changed, not set aside. A `parallel` stage can run on several
+    processes.
     """
 
     module: str

@@ -146,8 +146,5 @@ def train(folder: Path, job: Job, processes: int = 1) -> tuple[dict[str, Any], d
     """Run the job in so many processes; returns its counts and the trained weights."""
     folder.mkdir(parents=True, exist_ok=True)
     context = StageContext("tiny", folder, folder, job, Shared.model_validate({}))
-    if processes == 1:
-        counts = run(context)
-    else:
-        counts = launch.run("train_workers", context, processes)
+    counts = run(context) if processes == 1 else launch.run("train_workers", context, processes)
     return counts, load_file(folder / WEIGHTS)

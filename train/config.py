@@ -126,6 +126,11 @@ class SFTConfig(Optimisation):
         description="Merge the adapters into the weights at the end (by default wherever that is "
         "possible: lora and ia3); false writes the adapters alone, which name their model.",
     )
+    packing: Literal["off", "on", "auto"] = Field(
+        "off",
+        description="Rows one after another in one sequence, kept apart by a varlen attention "
+        "kernel, instead of padded side by side; auto: on GPUs that have the kernel.",
+    )
     sample_every: int = Field(
         0, ge=0, description="Steps between sample generations into samples.jsonl (0: none)."
     )
@@ -137,6 +142,11 @@ class SFTConfig(Optimisation):
         given = [n for n in ("lora", "prompt_tuning", "adapter") if getattr(self, n) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other; keep one")
+        if self.packing == "on" and self.prompt_tuning is not None:
+            raise ValueError(
+                "packing: on and prompt_tuning exclude each other: the prompt would stand before "
+                "the first packed row only"
+            )
         frozen = [
             name for name in ("freeze", "freeze_layers", "freeze_embeddings") if getattr(self, name)
         ]

@@ -76,6 +76,7 @@ def run(context: StageContext) -> dict[str, Any]:
         validation_rows=held_back,
         sampler=Samples(tokenizer, template, prompts, options.sample_tokens) if prompts else None,
         sample_every=options.sample_every,
+        packing=options.packing,
     )
     if options.lora:
         model = wrapped.merge_and_unload()
