@@ -44,15 +44,17 @@ def make_learner(
     policy: Any = None,
     reward: Any = None,
     stop: tuple[int, ...] = (),
+    stop_rules: dict[str, float] | None = None,
     **values: Any,
 ) -> PPO:
-    """A learner on random models. `stop` are more tokens that end an answer, so that many do.
+    """A learner on random models. `stop` are more tokens that end an answer, so that many do;
+    `stop_rules` is the option `stop`.
 
     With `lora` the policy has fresh adapters; one that carries adapters is taken as it is.
     """
     if reward is not None:
         values = {"reward": "given", "rules": {}, **values}
-    options = make_options(**values)
+    options = make_options(**values, stop=stop_rules or {})
     tokenizer = rl_models.make_tokenizer()
     policy = without_dropout(policy or rl_models.make_model())
     first = copy.deepcopy(policy).requires_grad_(False)

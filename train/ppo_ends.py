@@ -166,7 +166,13 @@ def choose_policy(learner: PPO) -> None:
         passed = [step for step in steps if step < stop.since - 1]
         learner.kept = max(passed) if passed else min(steps)
         _take(learner, learner.store, learner.kept)
-        say(f"  kept: the policy after iteration {learner.kept}, the last that was in order")
+        say(f"  kept: {_named(learner.kept)}")
+
+
+def _named(step: int) -> str:
+    if step == 0:
+        return "the policy that the run began with"
+    return f"the policy after iteration {step}, the last checkpoint that was in order"
 
 
 def _take(learner: PPO, store: Path, step: int) -> None:

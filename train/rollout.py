@@ -235,26 +235,6 @@ def load_rule(name: str) -> Rule:
     return checked
 
 
-def rule_scores(
-    rules: Sequence[tuple[str, Rule, float]], prompts: Sequence[Prompt], texts: Sequence[str]
-) -> list[float]:
-    """The weighted sum of the rules for each answer; InputError where one is no finite number."""
-    totals = []
-    for prompt, text in zip(prompts, texts, strict=True):
-        total = 0.0
-        for name, rule, weight in rules:
-            value = rule(prompt.example, text)
-            if not isinstance(value, int | float) or value != value or abs(value) == float("inf"):
-                raise InputError(
-                    f"The reward rule '{name}' returned {value!r}.",
-                    where=f"prompt {prompt.example.id}, answer {text[:60]!r}",
-                    expected="a finite number",
-                )
-            total += weight * float(value)
-        totals.append(total)
-    return totals
-
-
 def shaped_score(
     score: float,
     ended: bool,
