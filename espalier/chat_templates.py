@@ -7,7 +7,7 @@ other named tokens. What is learnt:
 - `{% generation %}` blocks, where the template has them, are the learnt spans, as for
   `return_assistant_tokens_mask`;
 - else prefixes are rendered: a turn of the assistant begins where the rendering of the turns
-  before it, with the generation prompt, ends; it goes on to its first special token, the end
+  before it, with the generation prompt, ends; it goes on to its last special token, the end
   marker (a newline after that is never generated).
 
 Two things differ from `transformers`, both on purpose. A special token that someone typed into a
@@ -77,7 +77,7 @@ class _ChatForm:
             if not text.startswith(before):
                 raise self._broken()
             start = len(before)
-            own = (start, self._end_of(text, start, turns[last].content))
+            own = (start, self._end_of(text))
             spans = [*(self._answers(turns[:last], before) or []), own]
         return _cut(text, spans, hidden, learnt_from=start)
 
@@ -88,10 +88,8 @@ class _ChatForm:
             pieces = self.render_last(probe, {})
         except InputError:
             return ()
-        learnt = "".join(piece.text for piece in pieces if piece.trained)
-        tail = learnt[learnt.rfind("2") + 1 :]
-        found = [(tail.find(t), t) for t in self._special() if t in tail]
-        return (min(found)[1],) if found else ()
+        learnt = "".join(piece.text for piece in pieces if piece.trained).rstrip()
+        return tuple(token for token in self._special() if learnt.endswith(token))[:1]
 
     def _answers(self, turns: Messages, text: str) -> list[Span] | None:
         """Where the answers stand in `text`; None when the template rewrites earlier turns."""
@@ -103,20 +101,14 @@ class _ChatForm:
             after = self._write(turns[: index + 1], False)[0]
             if not (text.startswith(after) and after.startswith(before)):
                 return None
-            spans.append((len(before), self._end_of(after, len(before), turn.content)))
+            spans.append((len(before), self._end_of(after)))
         return spans
 
-    def _end_of(self, text: str, start: int, content: str) -> int:
-        """Where the answer that begins at `start` ends: after its first special token."""
-        said = content.strip()
-        at = text.rfind(said, start)
-        if at < 0:
-            return len(text)
-        at += len(said)
-        found = [
-            (i, i + len(token)) for token in self._special() if (i := text.find(token, at)) >= 0
-        ]
-        return min(found)[1] if found else len(text)
+    def _end_of(self, text: str) -> int:
+        """Where an answer at the end of `text` ends: after its last special token, if nothing but
+        space follows that. (Special tokens of the content itself are hidden.)"""
+        end = max((text.rfind(t) + len(t) for t in self._special() if t in text), default=0)
+        return end if end and not text[end:].strip() else len(text)
 
     def _write(self, turns: Sequence[Message], generate: bool) -> tuple[str, list[Span]]:
         """The text of the turns, and where its generation blocks begin and end."""
