@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from espalier.reports import reward_facts
 from espalier.reports.runfiles import number, read_lines, read_object, rounded
 from espalier.reports.strings import known, pretty, t
 
@@ -34,11 +35,15 @@ def read_curves(run: Path, points: int, prompts: int) -> list[dict[str, Any]]:
     found = []
     for stage in STAGES:
         folder = run / stage
+        measured = read_object(folder / "accuracy.json")
         entry = {
             "stage": stage,
             "label": known(f"stage.{stage}", pretty(stage)),
             "charts": charts(read_lines(folder / "metrics.jsonl"), points),
-            "accuracy": accuracy_bars(read_object(folder / "accuracy.json")),
+            "accuracy": accuracy_bars(measured),
+            "calibration": reward_facts.calibration(measured),
+            "facts": reward_facts.facts(measured),
+            "statement": reward_facts.statement(measured),
             "samples": samples(read_lines(folder / "samples.jsonl"), prompts),
             "alarms": alarms(read_lines(folder / "alarms.jsonl")),
         }
@@ -131,13 +136,17 @@ def thin(line: Sequence[Point], points: int) -> list[Point]:
 
 
 def accuracy_bars(value: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Bars of a reward model's accuracy: all pairs first, then each kind of pair."""
+    """Bars of a reward model's accuracy: all pairs first, then by kind, language and source.
+
+    Sources are shown where there are several.
+    """
     if value is None:
         return []
     total = {"label": t("accuracy.all"), "n": value.get("pairs"), **_interval(value)}
     bars = [total] if total["value"] is not None else []
-    for group in ("by_kind", "by_language"):
-        for name, facts in (value.get(group) or {}).items():
+    for group in ("by_kind", "by_language", "by_source"):
+        parts = value.get(group) or {}
+        for name, facts in parts.items() if group != "by_source" or len(parts) > 1 else ():
             if isinstance(facts, Mapping) and number(facts.get("accuracy")) is not None:
                 label = t(f"accuracy.{group}", name=pretty(name) if group == "by_kind" else name)
                 bars.append({"label": label, "n": facts.get("n"), **_interval(facts)})

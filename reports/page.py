@@ -33,7 +33,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 # Later files use what earlier ones define.
 SCRIPTS = (
     "dom.js", "format.js", "state.js", "theme.js", "tip.js", "bars.js", "lines.js",
-    "overview.js", "slices.js", "training.js", "search.js", "rows.js",
+    "overview.js", "slices.js", "calibration.js", "training.js", "search.js", "rows.js",
     "answers.js", "nav.js", "main.js",
 )  # fmt: skip
 STYLES = ("page.css", "parts.css", "answers.css", "print.css")

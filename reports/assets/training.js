@@ -35,6 +35,7 @@ function trainingStage(stage) {
         )
       : null,
     stage.accuracy.length ? accuracyCard(stage.accuracy) : null,
+    rewardCards(stage),
     stage.samples.length ? sampleList(stage.samples) : null,
   );
 }
