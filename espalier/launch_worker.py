@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from espalier import launch, provenance
+from espalier.disk import room
 from espalier.errors import EXIT_FAILED, EspalierError, StageError, UsageError
 from espalier.files import atomic_write_json, read_json
 from espalier.run import Shared, StageContext
@@ -36,7 +37,9 @@ def main() -> int:
     try:
         job = read_json(folder / "job.json")
         join(folder)
-        counts = load(job["module"]).run(context_of(job))
+        context = context_of(job)
+        with room(context.folder, f"A file of the stage '{context.stage}'"):
+            counts = load(job["module"]).run(context)
     except launch.Released:
         return 0
     except EspalierError as error:

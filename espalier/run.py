@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import espalier
 from espalier import launch, provenance
+from espalier.disk import room
 from espalier.engines.base import EngineSpec
 from espalier.files import (
     atomic_path,
@@ -142,7 +143,8 @@ def execute(context: StageContext, runner: StageRunner, *, processes: int = 1) -
         if processes > 1 and runner.parallel:
             counts = launch.run(runner.module, context, processes, lock=held)
         else:
-            counts = dict(runner.run(context))
+            with room(context.folder, f"A file of the stage '{context.stage}'"):
+                counts = dict(runner.run(context))
         _write_manifest(context, runner, inputs, fingerprint, counts, started)
         say(f"{context.stage}: done in {duration(time.monotonic() - started)}")
         return "done"

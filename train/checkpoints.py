@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from espalier.disk import room
+
 MARKER = "complete.json"
 KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -64,12 +66,19 @@ def writing(folder: Path, step: int, info: Mapping[str, Any]) -> Iterator[Path]:
     """Yield an empty folder to write a checkpoint into; it gets its name when the block ends.
 
     Afterwards the newest `KEPT` checkpoints stay. `info` must be JSON; `latest` gives it back.
+    Raises StageError where the disk is full; the checkpoints before this one stay as they are.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with room(folder, f"The checkpoint after step {step:,}", unfinished(folder, step)):
+        temporary = unfinished(folder, step)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        _complete(folder, step, info)
+
+
+def _complete(folder: Path, step: int, info: Mapping[str, Any]) -> None:
+    """Make the unfinished checkpoint durable, give it its name, and remove the oldest."""
     temporary = unfinished(folder, step)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    yield temporary
     for path in temporary.rglob("*"):
         if path.is_file():
             _fsync(path)
