@@ -11,10 +11,10 @@ from espalier.errors import InputError
 from espalier.train import checkpoints
 
 if TYPE_CHECKING:
-    from espalier.train.ppo_loop import PPO
+    from espalier.train.ppo_run import Run
 
 
-def save(learner: PPO) -> None:
+def save(learner: Run) -> None:
     """Write what is trained, the optimizers, the random state and the place in the run.
 
     Of a policy with adapters only these are written: the rest never changes.
@@ -42,7 +42,7 @@ def save(learner: PPO) -> None:
     learner.accelerator.wait_for_everyone()
 
 
-def load(learner: PPO, checkpoint: checkpoints.Checkpoint) -> None:
+def load(learner: Run, checkpoint: checkpoints.Checkpoint) -> None:
     """Put everything back that `save` wrote."""
     state = torch.load(checkpoint.path / "optimizers.pt", weights_only=True)
     for name, network in _networks(learner).items():
@@ -58,7 +58,7 @@ def load(learner: PPO, checkpoint: checkpoints.Checkpoint) -> None:
     learner.steps = dict(checkpoint.info["steps"])
 
 
-def save_policy(learner: PPO, store: Path) -> None:
+def save_policy(learner: Run, store: Path) -> None:
     """Write the policy alone, so that it can be taken back at the end."""
     learner.accelerator.wait_for_everyone()
     if learner.accelerator.is_main_process:
@@ -67,13 +67,13 @@ def save_policy(learner: PPO, store: Path) -> None:
     learner.accelerator.wait_for_everyone()
 
 
-def load_policy(learner: PPO, checkpoint: checkpoints.Checkpoint) -> None:
+def load_policy(learner: Run, checkpoint: checkpoints.Checkpoint) -> None:
     """Take back the policy alone, of a checkpoint or of `save_policy`."""
     path = checkpoint.path / "policy.safetensors"
     _load_network(_networks(learner)["policy"], path, str(learner.device))
 
 
-def _networks(learner: PPO) -> dict[str, Any]:
+def _networks(learner: Run) -> dict[str, Any]:
     """The networks that are trained, by name."""
     found = {"policy": learner.policy, "critic": learner.critic}
     return {

@@ -26,7 +26,7 @@ from espalier.train.rollout import Prompt, answer_text, sample_episodes
 
 if TYPE_CHECKING:
     from espalier.train.config_rewards import HeldOut
-    from espalier.train.ppo_loop import PPO
+    from espalier.train.ppo_run import Run
 
 OVER_OPTIMISED = "over-optimisation"
 
@@ -58,7 +58,7 @@ def hold_out(
     return kept, chosen
 
 
-def held_out_scores(learner: PPO, parts: HeldOutParts, options: HeldOut) -> dict[str, list[float]]:
+def held_out_scores(learner: Run, parts: HeldOutParts, options: HeldOut) -> dict[str, list[float]]:
     """The policy's answers to all held-out prompts: scores (held_out, training), length, end.
 
     Each process answers its share; the lists are complete on all of them, in order of prompts.
@@ -97,7 +97,7 @@ def held_out_scores(learner: PPO, parts: HeldOutParts, options: HeldOut) -> dict
     return dict(zip(columns, whole, strict=True))
 
 
-def check_held_out(learner: PPO, monitor: Monitor | None) -> None:
+def check_held_out(learner: Run, monitor: Monitor | None) -> None:
     """Score the held-out answers of the policy as it is now; keep it if it is the best so far."""
     watch, parts = learner.held_out, learner.parts.held_out
     if watch is None or parts is None:
@@ -127,7 +127,7 @@ def check_held_out(learner: PPO, monitor: Monitor | None) -> None:
         )
 
 
-def best_is_kept(learner: PPO) -> bool:
+def best_is_kept(learner: Run) -> bool:
     """Whether the policy of the best check may be wanted at the end."""
     watch = learner.held_out
     if watch is None:
@@ -143,7 +143,7 @@ def best_store(store: Path) -> Path:
 # The end -----------------------------------------------------------------------------------
 
 
-def tell(learner: PPO, monitor: Monitor | None) -> None:
+def tell(learner: Run, monitor: Monitor | None) -> None:
     """Record why the run stopped."""
     if learner.stopped is None:
         return
@@ -151,7 +151,7 @@ def tell(learner: PPO, monitor: Monitor | None) -> None:
         monitor.alarm(learner.stopped.iteration, "stopped", learner.stopped.message)
 
 
-def choose_policy(learner: PPO) -> None:
+def choose_policy(learner: Run) -> None:
     """Put the policy that is kept in place, and say which it is."""
     stop, watch = learner.stopped, learner.held_out
     over = stop is not None and stop.reason == OVER_OPTIMISED
@@ -175,7 +175,7 @@ def _named(step: int) -> str:
     return f"the policy after iteration {step}, the last checkpoint that was in order"
 
 
-def _take(learner: PPO, store: Path, step: int) -> None:
+def _take(learner: Run, store: Path, step: int) -> None:
     for checkpoint in checkpoints.complete(store):
         if checkpoint.step == step:
             load_policy(learner, checkpoint)
@@ -187,7 +187,7 @@ def _take(learner: PPO, store: Path, step: int) -> None:
     )
 
 
-def end_counts(learner: PPO) -> dict[str, Any]:
+def end_counts(learner: Run) -> dict[str, Any]:
     """What the manifest says about the end of the run; nothing of a run that went its way."""
     counts: dict[str, Any] = {}
     if learner.stopped is not None:

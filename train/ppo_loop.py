@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,23 +23,16 @@ from torch import Tensor
 from espalier.progress import Progress, say
 from espalier.train import checkpoints
 from espalier.train import policy_math as pm
-from espalier.train.actors import Episode
 from espalier.train.config_rl import PPOConfig
 from espalier.train.experience import Experience, make_plan
-from espalier.train.held_out import HeldOutWatch
 from espalier.train.monitor import Monitor
 from espalier.train.ppo_checkpoint import load, save
 from espalier.train.ppo_ends import check_held_out, choose_policy, end_counts, tell
 from espalier.train.ppo_parts import Parts
-from espalier.train.ppo_update import Learner
-from espalier.train.ppo_watch import Stop, Watch, check_samples, describe
-from espalier.train.reward_mix import Answers, by_term, mix, short_form
-from espalier.train.rollout import (
-    answer_text,
-    prompts_at,
-    sample_episodes,
-    shaped_score,
-)
+from espalier.train.ppo_run import Run
+from espalier.train.ppo_watch import check_samples, describe
+from espalier.train.reward_mix import Answers, by_term, mix
+from espalier.train.rollout import answer_text, prompts_at, sample_episodes
 from espalier.train.rollout_engine import SamplingRules, open_rollouts
 
 # Metrics that depend on the machine's speed; everything else is reproducible.
@@ -50,19 +42,11 @@ TIMINGS = (
 )  # fmt: skip
 
 
-class PPO(Learner):
+class PPO(Run):
     """The loop: samples, scores and judges for the learner, and keeps the place in the run."""
 
     def __init__(self, parts: Parts, options: PPOConfig, folder: Path, seed: int) -> None:
         super().__init__(parts, options, folder, seed)
-        self.folder = folder
-        self.store = folder / "checkpoints"
-        self.cursor = 0
-        self.terms = tuple(parts.terms) or short_form(parts.rules, parts.reward)
-        self.watch = Watch(options)
-        self.held_out = HeldOutWatch(options.held_out) if options.held_out else None
-        self.stopped: Stop | None = None
-        self.kept: int | None = None
         self.rollouts = open_rollouts(options, self.rules(), self.device)
 
     # The loop -----------------------------------------------------------------------------
@@ -182,20 +166,6 @@ class PPO(Learner):
         experience.scores = torch.tensor(self.shaped(found.totals, episodes))
         if self.options.rewards or len(self.terms) > 1:
             experience.terms = by_term(found)
-
-    def shaped(self, totals: Sequence[float], episodes: Sequence[Episode]) -> list[float]:
-        """Totals of the terms as scores: clamped, and by the rule for answers without an end."""
-        options = self.options
-        return [
-            shaped_score(
-                total,
-                episode.ended,
-                clip=options.score_clip,
-                no_end_score=options.no_end_score,
-                no_end_penalty=options.no_end_penalty,
-            )
-            for total, episode in zip(totals, episodes, strict=True)
-        ]
 
     # 3. Rewards, values, advantages -------------------------------------------------------
 
