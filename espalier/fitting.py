@@ -66,7 +66,7 @@ class EncodingCounts:
         """One line for each kind of row that is not trained on as it is."""
         found = [
             ("truncated", self.truncated, f"truncated to {limit} tokens"),
-            ("answers_cut", self.answers_cut, "of them cut into their answers as well"),
+            ("answers_cut", self.answers_cut, "that lost tokens of their answers"),
             ("too_long", self.too_long, f"left out, longer than {limit} tokens"),
             ("untrained", self.untrained, "left out, without a token to train on"),
         ]

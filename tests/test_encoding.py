@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import tiny
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
 from espalier.encoding import (
@@ -122,3 +124,209 @@ def test_many_rows_are_encoded_as_one_by_one() -> None:
     rows = [Example.single(f"count {i} 猫", f"the answer is {i}") for i in range(20)]
     together = encode_examples(tok, get_template("alpaca"), rows)
     assert together == [encode_example(tok, get_template("alpaca"), r.messages) for r in rows]
+
+
+# Against plain tokenising -------------------------------------------------------------------
+
+
+def sentencepiece() -> Any:
+    """A tokenizer in the manner of Llama 2: a space mark before every text, bytes for the rest."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    core.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+    )
+    core.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(),
+         decoders.Strip(" ", 1, 0)]
+    )  # fmt: skip
+    special = ["<unk>", "<s>", "</s>", "<pad>", *(f"<0x{i:02X}>" for i in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=420, special_tokens=special, show_progress=False)
+    core.train_from_iterator([*tiny.TEXTS, "### Instruction: Response: USER ASSISTANT"], trainer)
+    core.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, unk_token="<unk>", bos_token="<s>", eos_token="</s>",
+        pad_token="<pad>",
+    )  # fmt: skip
+
+
+ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately "
+    "completes the request.\n\n### Instruction:\n{prompt}\n\n### Response:\n"
+)
+PAIRS = [
+    ("count the words: one two", "two"),
+    ("say 你好", "你好，世界。"),
+    ("hello\nworld", "the cat\nsat on the mat"),
+    ("a", " two  spaces "),
+]
+
+
+@pytest.mark.parametrize("make", [tiny.tokenizer, with_bos, sentencepiece])
+@pytest.mark.parametrize(("prompt", "answer"), PAIRS)
+def test_alpaca_is_what_the_whole_text_gives(make: Any, prompt: str, answer: str) -> None:
+    tok = make()
+    head = ALPACA.format(prompt=prompt)
+    # The usual way: the whole text tokenised at once, what the prompt alone gives masked.
+    whole = [*tok(head + answer)["input_ids"], tok.eos_token_id]
+    masked = len(tok(head)["input_ids"])
+    encoded = encode_example(tok, get_template("alpaca"), Example.single(prompt, answer).messages)
+    assert encoded.ids == whole
+    assert encoded.trained == [i >= masked for i in range(len(whole))]
+    span = [i for i, t in zip(encoded.ids, encoded.trained, strict=True) if t]
+    assert tok.decode([*tok("\n", add_special_tokens=False)["input_ids"], *span]) == (
+        "\n" + answer + tok.eos_token
+    )
+
+
+@pytest.mark.parametrize("make", [tiny.tokenizer, with_bos])
+def test_vicuna_is_what_the_whole_text_gives(make: Any) -> None:
+    tok = make()
+    turns = (Message("user", "hello"), Message("assistant", "你好"),
+             Message("user", "the cat"), Message("assistant", "sat on the mat"))  # fmt: skip
+    encoded = encode_example(tok, get_template("vicuna"), turns)
+    head = (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant "
+        "gives helpful, detailed, and polite answers to the user's questions. "
+    )
+    parts = [(head + "USER: hello ASSISTANT:", " 你好"),
+             ("USER: the cat ASSISTANT:", " sat on the mat")]  # fmt: skip
+    ids: list[int] = []
+    trained: list[bool] = []
+    for number, (before, answer) in enumerate(parts):
+        both = tok(before + answer, add_special_tokens=number == 0)["input_ids"]
+        lead = len(tok(before, add_special_tokens=number == 0)["input_ids"])
+        ids += [*both, tok.eos_token_id]
+        trained += [False] * lead + [True] * (len(both) - lead + 1)
+    assert (encoded.ids, encoded.trained) == (ids, trained)
+
+
+def test_a_piece_inside_of_a_row_gets_no_space() -> None:
+    tok = sentencepiece()
+    encoded = encode_example(tok, get_template("chatml"), Example.single("hello", "world").messages)
+    assert tok.decode(encoded.ids[1:]) == (
+        "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\nworld<|im_end|>\n"
+    )
+
+
+# One BOS ------------------------------------------------------------------------------------
+
+
+def test_a_row_begins_with_one_bos_whoever_writes_it() -> None:
+    example = Example.single("hello", "world")
+    for adds in (True, False):
+        for written in (0, 1, 2):
+            tok = with_bos()
+            if not adds:
+                tok.backend_tokenizer.post_processor = (
+                    tiny.tokenizer().backend_tokenizer.post_processor
+                )
+            plain = tok.chat_template
+            tok.chat_template = "{{ bos_token }}" * written + plain
+            encoded = encode_example(tok, get_template("model", tokenizer=tok), example.messages)
+            count = encoded.ids.count(tok.bos_token_id)
+            assert count == (1 if adds or written else 0)
+            assert encoded.ids[:count] == [tok.bos_token_id] * count
+            assert len(encoded.ids) == len(encoded.trained)
+            prompt = encode_prompt(tok, get_template("model", tokenizer=tok), example.messages)
+            assert encoded.ids[: len(prompt)] == prompt
+
+
+def test_a_bos_that_someone_typed_is_text() -> None:
+    tok = with_bos()
+    rows = [Example.single("<s> hello", "world"), Example.single("hello", "<s>")]
+    for template in (SPACED, get_template("model", tokenizer=tok), get_template("alpaca")):
+        for row in encode_examples(tok, template, rows):
+            assert row.ids.count(tok.bos_token_id) == 1
+
+
+# What is learnt -----------------------------------------------------------------------------
+
+TALK = (
+    Message("system", "Be short."),
+    Message("user", "hello"),
+    Message("assistant", "world"),
+    Message("user", "你好"),
+    Message("assistant", "世界"),
+)
+
+
+@pytest.mark.parametrize("name", ["espalier", "chatml", "alpaca", "vicuna", "qa", "model"])
+def test_the_last_answer_alone_or_all(name: str) -> None:
+    tok = tiny.tokenizer()
+    template = get_template(name, tokenizer=tok)
+    rows = [Example.make(TALK)]
+    (every,) = encode_examples(tok, template, rows, train_on="all")
+    (last,) = encode_examples(tok, template, rows, train_on="last")
+    assert every.ids == last.ids
+    prompt = encode_prompt(tok, template, TALK)
+    assert every.ids[: len(prompt)] == prompt
+    assert last.trained == [False] * len(prompt) + every.trained[len(prompt) :]
+    first = [i for i, t in zip(every.ids[: len(prompt)], every.trained, strict=False) if t]
+    assert "world" in tok.decode(first)
+    assert "hello" not in tok.decode(first)
+
+
+# What each template learns of an answer, written down once more.
+LEARNT = {
+    "espalier": " {}<|end|>",
+    "chatml": "{}<|im_end|>",
+    "alpaca": "{}<|end|>",
+    "alpaca-short": "{}<|end|>",
+    "vicuna": " {}<|end|>",
+    "qa": " {}\n\n",
+    "model": " {}<|end|>",
+}
+said = st.text(st.sampled_from("hello <|end|> 你好，猫\n#:éß🙂"), min_size=1, max_size=12)
+
+
+@pytest.fixture(scope="module")
+def both_tokenizers() -> list[Any]:
+    return [tiny.tokenizer(), with_bos()]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(pairs=st.lists(st.tuples(said, said), min_size=1, max_size=3), system=st.booleans())
+def test_the_learnt_tokens_are_the_answers_and_their_ends(
+    both_tokenizers: list[Any], pairs: list[Any], system: bool
+) -> None:
+    head = [Message("system", "Be short.")] if system else []
+    turns = [m for q, a in pairs for m in (Message("user", q), Message("assistant", a))]
+    example = Example.make([*head, *turns])
+    for tok in both_tokenizers:
+        for name, form in LEARNT.items():
+            template = get_template(name, tokenizer=tok)
+            for train_on, answers in (("all", pairs), ("last", pairs[-1:])):
+                (row,) = encode_examples(tok, template, [example], train_on=train_on)  # type: ignore[arg-type]
+                span = [i for i, t in zip(row.ids, row.trained, strict=True) if t]
+                assert tok.decode(span) == "".join(form.format(a) for _, a in answers)
+                rest = [i for i, t in zip(row.ids, row.trained, strict=True) if not t]
+                text = tok.decode(rest)
+                assert all(q in text for q, _ in pairs)
+
+
+def test_cut_answers_are_counted_with_their_rows() -> None:
+    tok = tiny.tokenizer()
+    rows = [Example.single("hello", "the cat sat on the mat " * i) for i in range(1, 9)]
+    counts = EncodingCounts()
+    whole = encode_examples(tok, SPACED, rows)
+    kept = encode_examples(tok, SPACED, rows, max_length=40, counts=counts)
+    shorter = [r.id for r, a, b in zip(rows, whole, kept, strict=True) if a.targets > b.targets]
+    assert counts.truncated > counts.answers_cut == len(shorter) > 0
+    assert counts.first_ids["answers_cut"] == shorter[:5]
+    first = counts.first_ids["truncated"][0]
+    notes = counts.notes(40)
+    assert notes[0].startswith(f"{counts.truncated} rows truncated to 40 tokens (such as {first}")
+    assert notes[1].startswith(f"{len(shorter)} rows that lost tokens of their answers")
+
+
+def test_rows_that_are_all_lost_are_counted_and_named() -> None:
+    tok = tiny.tokenizer()
+    long = Example.single("the cat sat on the mat " * 20, "hello")
+    rows = [long, Example.make([Message("user", "no answer")])]
+    with pytest.raises(StageError, match="None of 2 rows") as caught:
+        encode_examples(tok, SPACED, rows, max_length=40, over_long="drop")
+    assert f"1 row left out, longer than 40 tokens (such as {long.id})" in str(caught.value)
+    assert f"without a token to train on (such as {rows[1].id})" in str(caught.value)
