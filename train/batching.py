@@ -10,33 +10,56 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from espalier.errors import StageError
 
 Row = TypeVar("Row")
 
 
+class Order(Protocol):
+    """The rows of every epoch, where they are not simply all in random order."""
+
+    def rows(self, epoch: int) -> tuple[list[int], bool]:
+        """Row indices of an epoch, and whether their order is kept (else they are shuffled).
+
+        A pure function; the number of rows is the same in every epoch, that of all rows.
+        """
+        ...
+
+
 def epoch_order(
-    lengths: Sequence[int], minibatch: int, *, seed: int, epoch: int, window: int = 16
+    lengths: Sequence[int],
+    minibatch: int,
+    *,
+    seed: int,
+    epoch: int,
+    window: int = 16,
+    order: Order | None = None,
 ) -> list[list[int]]:
-    """Row indices of every minibatch of one epoch, each row once.
+    """Row indices of every minibatch of one epoch, each row once, or those of `order`.
 
     Rows are shuffled; every `window` minibatches' worth of rows is sorted by length and cut
     into minibatches, and the minibatches are shuffled. `window` 1 leaves the order fully
-    random. The last minibatch in the shuffled rows may be smaller.
+    random. The last minibatch in the shuffled rows may be smaller. Where `order` keeps the rows
+    in order, minibatches are shuffled inside of their window only.
     """
     rng = random.Random(f"{seed}:epoch {epoch}")
-    rows = list(range(len(lengths)))
-    rng.shuffle(rows)
+    rows, ordered = order.rows(epoch) if order else (list(range(len(lengths))), False)
+    if not ordered:
+        rng.shuffle(rows)
     batches = []
     span = minibatch * window
     for start in range(0, len(rows), span):
         part = rows[start : start + span]
         if window > 1:
             part.sort(key=lambda i: lengths[i])
-        batches += [part[i : i + minibatch] for i in range(0, len(part), minibatch)]
-    rng.shuffle(batches)
+        cut = [part[i : i + minibatch] for i in range(0, len(part), minibatch)]
+        if ordered:
+            rng.shuffle(cut)
+        batches += cut
+    if not ordered:
+        rng.shuffle(batches)
     return batches
 
 
@@ -76,11 +99,13 @@ class MinibatchSampler:
         *,
         seed: int,
         window: int = 16,
+        order: Order | None = None,
     ) -> None:
         self._lengths = lengths
         self._minibatch = minibatch
         self._seed = seed
         self._window = window
+        self._order = order
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -98,4 +123,5 @@ class MinibatchSampler:
             seed=self._seed,
             epoch=self._epoch,
             window=self._window,
+            order=self._order,
         )

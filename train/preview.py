@@ -208,10 +208,10 @@ def _looked_warnings(
 
 
 def _frozen_warnings(options: SFTConfig, new: Sequence[str]) -> Iterator[str]:
-    if new and options.lora is not None:
+    if new and (options.prompt_tuning is not None or options.adapter is not None):
         yield (
-            "the tokens " + ", ".join(map(visible, new)) + " are new: with adapters their "
-            "embeddings have to be trained as well, or the model can't learn them"
+            "the tokens " + ", ".join(map(visible, new)) + " are new to the model, and neither "
+            "prompt_tuning nor adapter can learn their embeddings (lora can)"
         )
 
 

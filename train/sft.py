@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from espalier.encoding import Encoded, EncodingCounts, encode_examples, encode_prompt
-from espalier.errors import StageError, UsageError, require
-from espalier.models import add_markers, frozen_tokens, load_model, load_tokenizer, save_model
+from espalier.errors import StageError, UsageError
+from espalier.models import add_markers, frozen_tokens, load_tokenizer, save_model
 from espalier.progress import say
 from espalier.records import Example
 from espalier.run import StageContext
 from espalier.templates import TEMPLATE_FILE, Template, get_template, template_of
 from espalier.train import checkpoints
+from espalier.train.batching import Order
 from espalier.train.config import SFTConfig
-from espalier.train.config_parts import LoraConfig
+from espalier.train.config_adapters import OtherAdapter
+from espalier.train.mixture import EasyToHard, Mixture, difficulty, kept
 from espalier.train.sources import (
     data_files,
+    data_sources,
     model_input,
     model_source,
     read_rows,
+    read_sources,
     stage_seed,
     template_input,
     template_name,
 )
 
+Row = TypeVar("Row")
+
 
 def inputs(context: StageContext) -> dict[str, Path]:
     """The model folder and the data files."""
     options: SFTConfig = context.options
-    names = list(options.data)
+    names = [source.path for source in data_sources(options.data)]
     if options.validation.data:
         names.append(options.validation.data)
     return {
@@ -45,6 +50,8 @@ def inputs(context: StageContext) -> dict[str, Path]:
 
 def run(context: StageContext) -> dict[str, Any]:
     """Fine-tune; writes model/ and returns counts."""
+    from espalier.adapted import virtual_tokens
+    from espalier.train import adapters
     from espalier.train.tasks import NextToken
     from espalier.train.trainer import fit
 
@@ -53,22 +60,23 @@ def run(context: StageContext) -> dict[str, Any]:
     source = model_source(context, options.model)
     tokenizer = load_tokenizer(source)
     template = choose_template(source, tokenizer, template_name(context, options.template))
-    model = load_model(source)
+    model = adapters.load_for_tuning(source, options, tokenizer)
     new = add_markers(model, tokenizer, (*template.special_tokens, *options.markers))
-    train, held_back, counts = load_rows(context, tokenizer, template, model)
+    train, held_back, counts, order = load_rows(context, tokenizer, template, model)
     say(
         f"  {len(train):,} rows, {sum(r.targets for r in train):,} trained of "
         f"{sum(map(len, train)):,} tokens, template {template.name}"
     )
-    freeze(model, options.freeze)
-    wrapped = add_adapters(model, options.lora, seed) if options.lora else model
+    wrapped = adapters.prepare(model, tokenizer, options, seed=seed, new=new)
     if warning := frozen_tokens(wrapped, tokenizer, new):
         say(f"  warning: {warning}")
     prompts = sample_prompts(context, options, seed) if options.sample_every else []
+    virtual = virtual_tokens(wrapped)
+    trained = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
     result = fit(
         wrapped,
         train,
-        NextToken(tokenizer.pad_token_id),
+        NextToken(tokenizer.pad_token_id, virtual.prepended if virtual is not None else 0),
         options,
         folder=context.folder,
         seed=seed,
@@ -77,12 +85,17 @@ def run(context: StageContext) -> dict[str, Any]:
         sampler=Samples(tokenizer, template, prompts, options.sample_tokens) if prompts else None,
         sample_every=options.sample_every,
         packing=options.packing,
+        order=order,
     )
-    if options.lora:
-        model = wrapped.merge_and_unload()
-    save_model(model, tokenizer, template.name, context.folder / "model")
+    folder = context.folder / "model"
+    if adapters.keeps_adapters(options):
+        adapters.save_adapters(wrapped, tokenizer, template.name, folder, source)
+    else:
+        whole = adapters.whole_model(wrapped, options, source, tokenizer)
+        save_model(whole, tokenizer, template.name, folder)
     checkpoints.clear(context.folder / "checkpoints")
-    return {**result, "data": counts.to_json(), "template": template.name}
+    method = {"method": adapters.method_of(options), "trained_parameters": trained}
+    return {**result, **method, "data": counts.to_json(), "template": template.name}
 
 
 def choose_template(source: Path | str, tokenizer: Any, name: str | None) -> Template:
@@ -95,18 +108,12 @@ def choose_template(source: Path | str, tokenizer: Any, name: str | None) -> Tem
 
 def load_rows(
     context: StageContext, tokenizer: Any, template: Template, model: Any
-) -> tuple[list[Encoded], list[Encoded], EncodingCounts]:
-    """Encoded training rows, validation rows, and what became of the rows."""
+) -> tuple[list[Encoded], list[Encoded], EncodingCounts, Order | None]:
+    """Encoded training rows, validation rows, what became of the rows, and their order."""
     options: SFTConfig = context.options
     limit = options.max_length
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is not None and limit > positions:
-        raise UsageError(
-            f"max_length is {limit}, and the model takes {positions} tokens at most.",
-            where=f"train.{context.stage}.max_length",
-            hint=f"set it to {positions} or less",
-        )
-    examples, held_back = read_data(context)
+    _check_length(context, model)
+    examples, origins, held_back = read_weighted(context)
     counts, others_counts = EncodingCounts(), EncodingCounts()
     encode = partial(
         encode_examples,
@@ -122,24 +129,84 @@ def load_rows(
         say(f"  {note}")
     for note in others_counts.notes(limit):
         say(f"  validation: {note}")
-    return rows, others, counts
+    places = kept(examples, counts.dropped_ids)
+    order = order_of(context, [examples[i] for i in places], [origins[i] for i in places], rows)
+    return rows, others, counts, order
+
+
+def _check_length(context: StageContext, model: Any) -> None:
+    options: SFTConfig = context.options
+    positions = getattr(model.config, "max_position_embeddings", None)
+    virtual = options.prompt_tuning or options.adapter
+    extra = virtual.tokens if virtual is not None else 0
+    if isinstance(virtual, OtherAdapter) and virtual.kind != "prefix":
+        extra = 0
+    if positions is not None and options.max_length + extra > positions:
+        beside = f" beside {extra} virtual ones" if extra else ""
+        raise UsageError(
+            f"max_length is {options.max_length}{beside}, and the model takes {positions} tokens "
+            "at most.",
+            where=f"train.{context.stage}.max_length",
+            hint=f"set it to {positions - extra} or less",
+        )
+
+
+def order_of(
+    context: StageContext,
+    examples: Sequence[Example],
+    origins: Sequence[int],
+    rows: Sequence[Encoded],
+) -> Order | None:
+    """The order that the recipe asks for; None for all rows, shuffled.
+
+    `examples` and `origins` (number of the source) are those of the rows. Raises StageError for
+    a weighted source of which no row is left.
+    """
+    options: SFTConfig = context.options
+    seed = stage_seed(context)
+    if options.curriculum is not None:
+        scores = difficulty(options.curriculum, examples, rows)
+        return EasyToHard(scores, seed, options.curriculum.epochs)
+    sources = data_sources(options.data)
+    weights = [source.weight for source in sources if source.weight is not None]
+    if not weights:
+        return None
+    members = [[i for i, n in enumerate(origins) if n == number] for number in range(len(sources))]
+    for source, mine in zip(sources, members, strict=True):
+        if not mine:
+            raise StageError(
+                "A source with a weight has no row to train on.",
+                where=f"train.{context.stage}.data: {source.path}",
+                hint="leave it out, or look at it with `espalier inspect`",
+            )
+    mixture = Mixture(members, weights, seed)
+    for source, mine, share in zip(sources, members, mixture.shares, strict=True):
+        say(f"  {source.path}: {share:,} rows an epoch, of {len(mine):,}")
+    return mixture
 
 
 def read_data(context: StageContext) -> tuple[list[Example], list[Example]]:
     """Training rows and validation rows, as they are in the files."""
+    examples, _, held_back = read_weighted(context)
+    return examples, held_back
+
+
+def read_weighted(context: StageContext) -> tuple[list[Example], list[int], list[Example]]:
+    """Training rows, for each the number of its source, and validation rows."""
     options: SFTConfig = context.options
-    paths = list(data_files(context, options.data).values())
-    examples = read_rows(paths, format=options.format, limit=options.limit)
+    sources = data_sources(options.data)
+    examples, origins = read_sources(context, sources, format=options.format, limit=options.limit)
     if options.validation.data:
-        return examples, read_rows(list(data_files(context, [options.validation.data]).values()))
-    if options.validation.fraction:
-        return set_aside(examples, options.validation.fraction, stage_seed(context))
-    return examples, []
+        files = data_files(context, [options.validation.data])
+        return examples, origins, read_rows(list(files.values()))
+    if not options.validation.fraction:
+        return examples, origins, []
+    pairs = list(zip(examples, origins, strict=True))
+    train, held_back = set_aside(pairs, options.validation.fraction, stage_seed(context))
+    return [e for e, _ in train], [n for _, n in train], [e for e, _ in held_back]
 
 
-def set_aside(
-    examples: Sequence[Example], fraction: float, seed: int
-) -> tuple[list[Example], list[Example]]:
+def set_aside(examples: Sequence[Row], fraction: float, seed: int) -> tuple[list[Row], list[Row]]:
     """(training rows, validation rows), the latter drawn by the seed; both keep their order."""
     count = round(len(examples) * fraction)
     if not 0 < count < len(examples):
@@ -152,63 +219,11 @@ def set_aside(
     return train, [examples[i] for i in sorted(chosen)]
 
 
-def freeze(model: Any, patterns: Sequence[str]) -> None:
-    """Do not train parameters whose name matches one of the regular expressions.
-
-    Raises UsageError for a pattern that is no expression, that matches nothing, and when
-    nothing is left to train.
-    """
-    names = dict(model.named_parameters())
-    for pattern in patterns:
-        try:
-            expression = re.compile(pattern)
-        except re.error as error:
-            raise UsageError(
-                f"'{pattern}' is not a regular expression: {error}.", where="freeze"
-            ) from error
-        matched = [name for name in names if expression.search(name)]
-        if not matched:
-            raise UsageError(
-                f"No parameter is called like '{pattern}'.",
-                where="freeze",
-                expected=f"a part of a name such as {next(iter(names))}",
-            )
-        for name in matched:
-            names[name].requires_grad_(False)
-    if not any(p.requires_grad for p in names.values()):
-        raise UsageError("All parameters are frozen; nothing is left to train.", where="freeze")
-
-
-def add_adapters(model: Any, lora: LoraConfig, seed: int) -> Any:
-    """The model with trainable low-rank adapters (peft), everything else frozen."""
-    peft = require("peft", extra="train", feature="train.sft.lora")
-    torch = require("torch", extra="train", feature="train.sft.lora")
-    state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    try:
-        return peft.get_peft_model(
-            model,
-            peft.LoraConfig(
-                r=lora.r,
-                lora_alpha=lora.alpha,
-                lora_dropout=lora.dropout,
-                target_modules=lora.targets,
-                task_type="CAUSAL_LM",
-            ),
-        )
-    except ValueError as error:
-        raise UsageError(
-            f"The adapters can't be put into this model: {error}", where="train.sft.lora.targets"
-        ) from error
-    finally:
-        torch.random.set_rng_state(state)
-
-
 def sample_prompts(context: StageContext, options: SFTConfig, seed: int) -> list[Example]:
     """The prompts to sample for: of the run's prompt file if there is one, else of the data."""
     path = context.path("curate/prompts.jsonl")
     if not path.is_file():
-        path = context.path(options.data[0])
+        path = context.path(data_sources(options.data)[0].path)
     examples = read_rows([path], limit=1000)
     count = min(options.samples, len(examples))
     return random.Random(f"{seed}:samples").sample(examples, count)

@@ -9,6 +9,7 @@ from espalier.errors import InputError
 from espalier.records import Example
 from espalier.run import StageContext
 from espalier.templates import is_template_file
+from espalier.train.config_data import DataSource
 
 MODEL_STAGES = ("base", "sft", "reward", "reward_eval", "ppo")
 
@@ -74,6 +75,38 @@ def data_files(context: StageContext, names: Sequence[str]) -> dict[str, Path]:
             )
         found[name] = path
     return found
+
+
+def data_sources(entries: Sequence[str | DataSource]) -> list[DataSource]:
+    """The recipe's entries, a path alone being a source without options."""
+    return [
+        DataSource.model_validate({"path": entry}) if isinstance(entry, str) else entry
+        for entry in entries
+    ]
+
+
+def read_sources(
+    context: StageContext,
+    sources: Sequence[DataSource],
+    *,
+    format: str = "auto",
+    limit: int | None = None,
+) -> tuple[list[Example], list[int]]:
+    """All examples in order, and for each the number of its source.
+
+    `format` and `limit` hold for sources without their own. Raises InputError for a file that
+    is not there.
+    """
+    examples: list[Example] = []
+    numbers: list[int] = []
+    paths = data_files(context, [source.path for source in sources])
+    for number, source in enumerate(sources):
+        found = read_rows(
+            [paths[source.path]], format=source.format or format, limit=source.limit or limit
+        )
+        examples += found
+        numbers += [number] * len(found)
+    return examples, numbers
 
 
 def read_rows(

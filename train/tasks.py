@@ -47,11 +47,16 @@ def trained_positions(row: Encoded) -> NDArray[np.int64]:
 class NextToken:
     """Next-token prediction on the trained tokens of each row."""
 
-    def __init__(self, pad: int) -> None:
+    # How the speed in this task's weight is called.
+    speed = "trained_tokens_per_second"
+
+    def __init__(self, pad: int, virtual: int = 0) -> None:
+        """`virtual`: positions that a learnt prompt takes before each row."""
         self.pad = pad
+        self._virtual = virtual
 
     def cost(self, row: Encoded) -> int:
-        return len(row.ids)
+        return len(row.ids) + self._virtual
 
     def weight(self, row: Encoded) -> int:
         return row.targets

@@ -26,19 +26,22 @@ from torch.utils.data import DataLoader
 from transformers.trainer_callback import PrinterCallback
 
 from espalier import launch
+from espalier.disk import room
 from espalier.errors import StageError
 from espalier.models import quiet
 from espalier.progress import Progress, say
 from espalier.train import checkpoints, distribution
 from espalier.train.arguments import autocast_dtype, training_arguments
 from espalier.train.attention import fast_attention
-from espalier.train.batching import MinibatchSampler, passes
+from espalier.train.batching import MinibatchSampler, Order, passes
 from espalier.train.config_parts import Optimisation, Validation
 from espalier.train.distribution import Pass, Root, Team
-from espalier.train.monitor import Monitor
+from espalier.train.monitor import Monitor, peak_memory_mib
 from espalier.train.optimizers import build_optimizer
 from espalier.train.packing import PackedNextToken, Packing, check_packing, varlen_attention, wanted
+from espalier.train.recomputing import recomputed_activations
 from espalier.train.tasks import NextToken, Task, mean_losses
+from espalier.train.trackers import start_trackers
 
 Sampler = Callable[[Any, int], Sequence[Mapping[str, Any]]]
 SCHEDULER = "scheduler.pt"
@@ -84,6 +87,7 @@ class StepTrainer(transformers.Trainer):
         sampler: Sampler | None = None,
         sample_every: int = 0,
         autocast: torch.dtype | None = None,
+        order: Order | None = None,
     ) -> None:
         super().__init__(model=model, args=arguments, eval_dataset=list(validation_rows) or None)
         self.remove_callback(PrinterCallback)
@@ -93,6 +97,7 @@ class StepTrainer(transformers.Trainer):
         self.folder = folder
         self.monitor = monitor
         self.seed = seed
+        self.order = order
         self.validation = validation
         self.window = Window()
         self.best: dict[str, float] | None = None
@@ -113,7 +118,9 @@ class StepTrainer(transformers.Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         lengths = [self.task.cost(row) for row in self.rows]
-        sampler = MinibatchSampler(lengths, self.options.minibatch, seed=self.seed)
+        sampler = MinibatchSampler(
+            lengths, self.options.minibatch, seed=self.seed, order=self.order
+        )
         dataset: Any = self.rows
         return _Loader(dataset, batch_sampler=sampler, collate_fn=list)
 
@@ -238,6 +245,7 @@ class StepTrainer(transformers.Trainer):
                 lr=self.options.learning_rate,
                 weight_decay=self.options.weight_decay,
                 muon_ratio=self.options.muon_ratio,
+                momentum=self.options.momentum,
                 eps=self.args.adam_epsilon,
                 betas=(self.args.adam_beta1, self.args.adam_beta2),
             )
@@ -257,6 +265,7 @@ class StepTrainer(transformers.Trainer):
     def _write(self, monitor: Monitor, window: Window, logs: Mapping[str, float]) -> None:
         weight = max(window.weight, 1.0)
         seconds = max(window.seconds, 1e-9)
+        speed: str | None = getattr(self.task, "speed", None)
         monitor.write(
             self.state.global_step,
             {
@@ -266,7 +275,9 @@ class StepTrainer(transformers.Trainer):
                 "learning_rate": self._rate(logs["learning_rate"]),
                 "grad_norm": self._norm,
                 "tokens_per_second": round(window.tokens / seconds, 1),
+                **({speed: round(window.weight / seconds, 1)} if speed else {}),
                 "fill": round(window.tokens / max(window.padded, 1), 4),
+                "peak_memory_mib": peak_memory_mib(self.args.device),
             },
         )
 
@@ -331,7 +342,7 @@ class StepTrainer(transformers.Trainer):
         elif self.team.main:
             rows = sampler(self.plain, step)
         if self.monitor is not None:
-            self.monitor.samples(step, rows)
+            self.monitor.samples(step, rows, show=True)
 
     # Several processes --------------------------------------------------------------------
 
@@ -381,7 +392,8 @@ class StepTrainer(transformers.Trainer):
                 self.team.barrier()
         else:
             self.team.barrier()
-            yield checkpoints.unfinished(folder, step)
+            with room(folder, f"The checkpoint after step {step:,}"):
+                yield checkpoints.unfinished(folder, step)
             self.team.barrier()
         self.team.barrier()
 
@@ -532,13 +544,14 @@ def fit(
     sampler: Sampler | None = None,
     sample_every: int = 0,
     packing: Packing = "off",
+    order: Order | None = None,
 ) -> dict[str, Any]:
     """Train `model` in place on `rows`, going on from the last complete checkpoint.
 
     Writes metrics, samples, TensorBoard and checkpoints below `folder` (a stage's). `steps`
     overrides the number that follows from epochs; `packing` is for next-token prediction (see
-    `espalier.train.packing`). Returns counts for the manifest. The caller saves the model, and
-    clears the checkpoints when that is done.
+    `espalier.train.packing`); `order` chooses the rows of each epoch. Returns counts for the
+    manifest. The caller saves the model, and clears the checkpoints when that is done.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     autocast = autocast_dtype(options.precision, device)
@@ -565,7 +578,8 @@ def fit(
     if main:
         checkpoints.cut_back(store / "best", checkpoint.step if checkpoint else 0)
     done = checkpoint.step if checkpoint else 0
-    with Monitor(folder, step=done) if main else nullcontext() as monitor:
+    trackers = start_trackers(options, folder, step=done) if main else None
+    with Monitor(folder, step=done, trackers=trackers) if main else nullcontext() as monitor:
         trainer = StepTrainer(
             model,
             arguments,
@@ -580,6 +594,7 @@ def fit(
             sampler=sampler,
             sample_every=sample_every,
             autocast=autocast,
+            order=order,
         )
         if checkpoint:
             say(f"  going on after step {checkpoint.step:,} of {total:,}")
@@ -590,7 +605,8 @@ def fit(
         # The trainer collects garbage at its start: a second over what the imports have left.
         gc.freeze()
         kernel = varlen_attention(model) if packed else fast_attention(model, autocast)
-        with quiet(), kernel:
+        recomputed = recomputed_activations(model, options.gradient_checkpointing)
+        with quiet(), kernel, recomputed:
             if packed:
                 check_packing(trainer.plain, task, rows, trainer.autocast)
             trainer.go_on(checkpoint)
