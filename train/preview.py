@@ -213,6 +213,11 @@ def _frozen_warnings(options: SFTConfig, new: Sequence[str]) -> Iterator[str]:
             "the tokens " + ", ".join(map(visible, new)) + " are new to the model, and neither "
             "prompt_tuning nor adapter can learn their embeddings (lora can)"
         )
+    if new and options.freeze_embeddings:
+        yield (
+            "the tokens " + ", ".join(map(visible, new)) + " are new to the model, and "
+            "freeze_embeddings keeps it from learning them"
+        )
 
 
 def last_learnt(row: Encoded) -> int | None:
