@@ -2,20 +2,22 @@
 RECIPE ?= recipes/demo.yaml
 RUN ?=
 SET ?=
+NPROC ?=
 PYTHON ?= python3
 VENV ?= .venv
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
 OPTIONS := $(if $(RUN),--run $(RUN)) $(foreach pair,$(SET),--set $(pair))
-STAGE = $(BIN)/espalier run $(RECIPE) $(OPTIONS)
+PROCESSES := $(if $(NPROC),--processes $(NPROC))
+STAGE = $(BIN)/espalier run $(RECIPE) $(OPTIONS) $(PROCESSES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm test-vllm demo all curate base sft pairs reward ppo evaluate report test test-all check bench bench-curate clean
+.PHONY: help setup setup-vllm test-vllm demo all curate base sft pairs reward ppo evaluate report test test-all test-gpu setup-peers check bench bench-curate bench-train clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
-	@echo "  variables: RECIPE=recipes/mine.yaml RUN=name SET='train.sft.epochs=2 seed=3'"
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@echo "  variables: RECIPE=recipes/mine.yaml RUN=name SET='train.sft.epochs=2 seed=3' NPROC=2"
 
 $(STAMP):
 	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
@@ -32,7 +34,7 @@ test-vllm: setup-vllm ## the tests that need vLLM
 	@.venv-vllm/bin/python -m pytest -q -m vllm
 
 demo: setup ## the whole way on a tiny model, offline, ends in runs/demo/report.html
-	@$(BIN)/espalier run recipes/demo.yaml $(OPTIONS)
+	@$(BIN)/espalier run recipes/demo.yaml $(OPTIONS) $(PROCESSES)
 
 all: setup ## every stage of RECIPE
 	@$(STAGE)
@@ -44,13 +46,13 @@ base: setup ## the tiny base model, where the recipe asks for one
 	@$(STAGE) --stage base
 
 sft: setup ## stage 2a: supervised fine-tuning (with its base, where the recipe trains one)
-	@$(BIN)/espalier train sft --recipe $(RECIPE) $(OPTIONS)
+	@$(BIN)/espalier train sft --recipe $(RECIPE) $(OPTIONS) $(PROCESSES)
 
 pairs: setup ## judged samples of the SFT model
 	@$(STAGE) --stage pairs
 
 reward: setup ## stage 2b: pairs and both reward models
-	@$(BIN)/espalier train reward --recipe $(RECIPE) $(OPTIONS)
+	@$(BIN)/espalier train reward --recipe $(RECIPE) $(OPTIONS) $(PROCESSES)
 
 ppo: setup ## stage 2c: PPO or A2C
 	@$(STAGE) --stage ppo
@@ -67,11 +69,20 @@ test: setup ## the fast tests
 test-all: setup ## everything: slow, multi-process, kill tests
 	@$(BIN)/python -m pytest -q -m "not gpu and not vllm"
 
+test-gpu: setup ## the training suites on a CUDA device
+	@$(BIN)/python -m pytest -q -rs -m gpu
+
+setup-peers: setup ## create .venv-trl and .venv-trl-ppo: the trainers that ours are held against
+	@$(BIN)/python benchmarks/setup_peers.py
+
 check: setup ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 bench-curate: setup ## duplicates and novelty against their peers (half an hour, alone)
 	@$(BIN)/python benchmarks/bench_curate.py
+
+bench-train: setup-peers ## training against TRL (an hour, alone)
+	@$(BIN)/python benchmarks/bench_train.py
 
 bench: setup ## the benchmarks; tables go to benchmarks/results/
 	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
