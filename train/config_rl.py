@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from espalier.train.config_adapters import LoraTuning
 from espalier.train.config_parts import (
     WARMUP,
     LoraConfig,
-    OptimizerName,
     Optimisation,
+    OptimizerName,
     Strict,
     Warmup,
 )
@@ -77,7 +78,7 @@ class RewardConfig(Optimisation):
         default_factory=list,
         description="Parameters not to train: regular expressions on their names.",
     )
-    lora: LoraConfig | None = Field(
+    lora: LoraTuning | None = Field(
         None, description="Train low-rank adapters and the score's head, merged at the end."
     )
     validation: list[PairSource] | None = Field(
@@ -119,6 +120,8 @@ class RewardConfig(Optimisation):
             raise ValueError(
                 "freeze and lora contradict each other: with lora only adapters and the head learn"
             )
+        if self.lora is not None and self.lora.quantise is not None:
+            raise ValueError("lora.quantise is not there for reward models; leave it out")
         for source in self.validation or ():
             if source.weight != 1:
                 raise ValueError("validation takes no weight: each pair counts once")

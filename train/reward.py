@@ -29,7 +29,13 @@ from espalier.train.reward_pairs import (
     pair_sources,
     split,
 )
-from espalier.train.sources import data_files, model_source, stage_seed
+from espalier.train.sources import (
+    data_files,
+    model_source,
+    stage_seed,
+    template_input,
+    template_name,
+)
 
 if TYPE_CHECKING:
     from espalier.train.reward_loss import BradleyTerry
@@ -46,6 +52,7 @@ def inputs(context: StageContext) -> dict[str, Path]:
     options: RewardConfig = context.options
     sources = [*pair_sources(context), *(options.validation or [])]
     found = data_files(context, [source.path for source in sources])
+    found |= template_input(context, options.template)
     for name, text in (("model", start_of(context)), ("policy", "sft")):
         folder = _folder(context, text)
         if folder is not None:
@@ -65,7 +72,7 @@ def run(context: StageContext) -> dict[str, Any]:
     source = model_source(context, start_of(context))
     tokenizer, template = reading_of(context, source)
     model = load_model(source, kind="reward", head_seed=seed, label=options.label)
-    add_markers(model, tokenizer, template.special_tokens)
+    new = add_markers(model, tokenizer, template.special_tokens)
     fit_to_tokenizer(model, tokenizer)
     limit = length_limit(context, model)
     train, held_out, leaked = split(context, seed)
@@ -73,7 +80,7 @@ def run(context: StageContext) -> dict[str, Any]:
     checks, _ = encode_pairs(tokenizer, template, held_out, limit, options)
     lost |= {"held_out_prompt": leaked} if leaked else {}
     rows = rows_of(pairs, options)
-    wrapped = prepared(model, options, seed)
+    wrapped = prepared(model, options, seed, new)
     task = loss_of(model, tokenizer, rows, options)
     say(
         f"  {len(pairs):,} pairs to train on, {len(checks):,} held out, {sum(lost.values()):,} "
@@ -152,17 +159,18 @@ def reading_of(context: StageContext, source: Path | str) -> tuple[Any, Template
        template, an encoder's form for two texts), else the policy's.
     """
     options: RewardConfig = context.options
+    named = template_name(context, options.template)
     own = load_tokenizer(source)
     folder = _folder(context, "sft")
     if folder is None:
-        return own, reward_template(source, own, options.template)
+        return own, reward_template(source, own, named)
     policys = load_tokenizer(folder)
     if own.get_vocab().items() <= policys.get_vocab().items():
-        return policys, template_of(folder, tokenizer=policys, name=options.template)
+        return policys, template_of(folder, tokenizer=policys, name=named)
     try:
-        return own, reward_template(source, own, options.template)
+        return own, reward_template(source, own, named)
     except UsageError:
-        if options.template is not None:
+        if named is not None:
             raise
         name = template_of(folder, tokenizer=policys).name
         return own, template_of(source, tokenizer=own, name=name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,16 +11,20 @@ from torch import nn
 from espalier.errors import UsageError, require
 from espalier.reward_heads import output_layer
 from espalier.train.actors import ExactHead
-from espalier.train.config_parts import LoraConfig
+from espalier.train.adapters import freeze
+from espalier.train.config_adapters import LoraTuning
 from espalier.train.config_rl import RewardConfig
-from espalier.train.sft import freeze
 
 
-def prepared(model: Any, options: RewardConfig, seed: int) -> Any:
-    """The model to train, its output layer in float32 also under autocast."""
+def prepared(model: Any, options: RewardConfig, seed: int, new: Sequence[int] = ()) -> Any:
+    """The model to train, its output layer in float32 also under autocast.
+
+    `new` are ids of tokens that the model has not learnt yet: beside adapters, their embeddings
+    are trained as well.
+    """
     exact_output(model)
     freeze(model, options.freeze)
-    return with_adapters(model, options.lora, seed) if options.lora is not None else model
+    return with_adapters(model, options.lora, seed, new) if options.lora is not None else model
 
 
 def exact_output(model: Any) -> Any:
@@ -30,19 +35,23 @@ def exact_output(model: Any) -> Any:
     return model
 
 
-def with_adapters(model: Any, lora: LoraConfig, seed: int) -> Any:
+def with_adapters(model: Any, lora: LoraTuning, seed: int, new: Sequence[int] = ()) -> Any:
     """The model with trainable low-rank adapters (peft) and a trainable head, the rest frozen.
 
     Raises UsageError for targets that the model does not have.
     """
     peft = require("peft", extra="train", feature="train.reward.lora")
-    head = output_layer(model)[0].split(".")[0]
+    table = model.get_input_embeddings()
+    tables = [name.rsplit(".", 1)[-1] for name, part in model.named_modules() if part is table]
     settings = peft.LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora.targets,
-        modules_to_save=[head],
+        use_dora=lora.dora,
+        use_rslora=lora.rslora,
+        modules_to_save=[output_layer(model)[0].split(".")[0]],
+        trainable_token_indices={tables[0]: list(new)} if new else None,
         task_type="SEQ_CLS",
     )
     with torch.random.fork_rng(devices=[]):

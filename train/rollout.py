@@ -16,13 +16,12 @@ import torch
 
 from espalier.decoding import decode, row_seed
 from espalier.encoding import (
-    encode_conversations,
     encode_prompts,
-    through_answer,
     truncate_prompt,
 )
 from espalier.errors import InputError, StageError, UsageError
 from espalier.records import Example
+from espalier.rewarding import encode_answers
 from espalier.scoring import reward_scores
 from espalier.templates import Template
 from espalier.train.actors import Episode
@@ -188,8 +187,7 @@ class RewardModel:
                 (prompt.example.with_response(text).messages, prompt.example.meta)
                 for prompt, text in zip(prompts, texts, strict=True)
             ]
-            encoded = encode_conversations(self.tokenizer, self.template, conversations)
-            ended = [through_answer(item) for item in encoded]
+            ended = encode_answers(self.tokenizer, self.template, conversations)
             if self.limit is not None:
                 ended = [truncate_prompt(item, self.limit) for item in ended]
             sequences = [item.ids for item in ended]
