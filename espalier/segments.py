@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from espalier.errors import InputError
-from espalier.records import Messages
+from espalier.records import Messages, content_id
 
 NO_META: Mapping[str, Any] = {}
 TrainOn = Literal["all", "last"]
@@ -48,6 +48,11 @@ class Template:
     render: Render
     render_last: RenderLast | None = None
     jinja: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """The name, and for a chat template a hash of its text: two models may each have one."""
+        return self.name if self.jinja is None else f"{self.name}:{content_id(self.jinja)}"
 
     def segments(
         self, messages: Messages, meta: Mapping[str, Any] = NO_META, *, train_on: TrainOn = "all"

@@ -273,3 +273,12 @@ def test_a_tokenizer_with_several_chat_templates() -> None:
     with pytest.raises(UsageError, match="several chat templates") as caught:
         get_template("model", tokenizer=tok)
     assert "rag, tool_use" in str(caught.value.expected)
+
+
+def test_two_chat_templates_are_told_apart() -> None:
+    one = get_template("model", tokenizer=tokenizer(CHATML))
+    other = get_template("model", tokenizer=tokenizer(BLOCKS))
+    assert one.name == other.name == "model"
+    assert one.identity != other.identity
+    assert one.identity == get_template("model", tokenizer=tokenizer(CHATML)).identity
+    assert get_template("alpaca").identity == "alpaca"

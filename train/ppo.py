@@ -14,7 +14,13 @@ from espalier.run import StageContext
 from espalier.templates import template_of
 from espalier.train.config_rewards import RewardTerm
 from espalier.train.config_rl import PPOConfig
-from espalier.train.sources import data_files, model_source, stage_seed
+from espalier.train.sources import (
+    data_files,
+    model_source,
+    stage_seed,
+    template_input,
+    template_name,
+)
 
 if TYPE_CHECKING:
     from espalier.train.actors import Critic
@@ -39,7 +45,7 @@ def inputs(context: StageContext) -> dict[str, Path]:
         models["held_out"] = options.held_out.reward
         if isinstance(options.held_out.prompts, str):
             names.append(options.held_out.prompts)
-    found = data_files(context, names)
+    found = data_files(context, names) | template_input(context, options.template)
     for name, text in models.items():
         source = model_source(context, text) if text else None
         if isinstance(source, Path) and source.exists():
@@ -98,12 +104,13 @@ def load_parts(context: StageContext) -> Parts:
     options: PPOConfig = context.options
     source = model_source(context, options.model)
     tokenizer = load_tokenizer(source)
-    template = template_of(source, tokenizer=tokenizer, name=options.template)
+    named = template_name(context, options.template)
+    template = template_of(source, tokenizer=tokenizer, name=named)
     autocast = run_precision(options)
     policy, reference = load_policy(source, options, stage_seed(context))
     rows, limit = read_prompts(context), prompt_limit(options, policy)
     pool, left_out = prompt_pool(rows, tokenizer, template, limit)
-    terms, reward = load_rewards(context, tokenizer, template.name, pool)
+    terms, reward = load_rewards(context, tokenizer, template.identity, pool)
     critic = load_critic(context, reward)
     pool, held_out = load_held_out(context, tokenizer, template, limit, pool)
     positions = getattr(policy.config, "max_position_embeddings", None)
@@ -231,7 +238,7 @@ def load_held_out(
         context,
         RewardTerm(model=watched.reward, label=watched.label, template=watched.template),
         tokenizer,
-        template.name,
+        template.identity,
         standardise=watched.standardise,
         option="held_out.standardise: false",
     )

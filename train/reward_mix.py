@@ -214,8 +214,8 @@ def load_terms(
 ) -> tuple[Term, ...]:
     """The terms of the recipe's `rewards`, each reward model loaded once.
 
-    `tokenizer` and `template_name` are the policy's; `examples` the prompts, so that a rule that
-    needs a reference answer is refused before the first answer is sampled.
+    `tokenizer` and `template_name` (its identity) are the policy's; `examples` the prompts, so
+    that a rule that needs a reference answer is refused before the first answer is sampled.
     """
     options: PPOConfig = context.options
     terms = []
@@ -279,7 +279,7 @@ def load_scorer(
             hint=f"set {option} to take its scores as they are",
         )
     model = load_model(source, kind="reward", label=term.label)
-    alike = same_tokens(tokenizer, own) and template.name == template_name
+    alike = same_tokens(tokenizer, own) and template.identity == template_name
     return RewardModel(
         model=model,
         tokenizer=own,
