@@ -141,6 +141,16 @@ class EvaluateConfig(BaseModel):
         description="Reward model that scores the answers: a stage of this run (reward_eval) or "
         "a folder. Never the one that PPO was trained against.",
     )
+    reward_label: str | int | None = Field(
+        None,
+        description="Where the reward model is a classifier of several labels: the one whose logit "
+        "is the score, by name or number.",
+    )
+    reward_template: str | None = Field(
+        None,
+        description="Prompt template of the reward model. Default: what its folder says; an "
+        "encoder such as BERT reads prompt and answer as two texts (text-pair).",
+    )
     allow_training_reward: bool = Field(
         False, description="Score with PPO's own reward model all the same (labelled as such)."
     )

@@ -251,7 +251,9 @@ def rewards(
             rows = [index for index, text in enumerate(texts) if text is not None]
             prompts = [evalset.rows[index].messages for index in rows]
             given = [texts[index] or "" for index in rows]
-            name = _fingerprint("reward", weights, options.dtype, _texts(prompts), *given)
+            name = _fingerprint(
+                "reward", weights + found.reading, options.dtype, _texts(prompts), *given
+            )
             path = folder / STORE / f"reward-{name}.json"
             if not path.is_file():
                 scorer = scorer or open_scorer(

@@ -26,18 +26,38 @@ class RewardModel:
     deviation: float
     normalised: bool
     training: bool  # PPO was trained against it
+    label: str | int | None = None
+    template: str | None = None
 
     @property
     def signature(self) -> str:
         scale = "reference-answers" if self.normalised else "none"
         tail = "|training-reward:yes" if self.training else ""
-        return f"espalier.reward|model:{self.name}|normalised:{scale}|end-marker:added{tail}"
+        return (
+            f"espalier.reward|model:{self.name}|normalised:{scale}|end-marker:added"
+            f"{self.reading}{tail}"
+        )
+
+    @property
+    def reading(self) -> str:
+        """The label and the template that the recipe names, for signatures and stored scores."""
+        named = (("label", self.label), ("template", self.template))
+        return "".join(f"|{name}:{value}" for name, value in named if value is not None)
 
 
-def find_reward_model(text: str, path: Path, run: Path, *, allow_training: bool) -> RewardModel:
+def find_reward_model(
+    text: str,
+    path: Path,
+    run: Path,
+    *,
+    allow_training: bool,
+    label: str | int | None = None,
+    template: str | None = None,
+) -> RewardModel:
     """The reward model to score with.
 
-    `text` is what the recipe says, `path` the folder that it means, `run` the run folder. Raises
+    `text` is what the recipe says, `path` the folder that it means, `run` the run folder; `label`
+    and `template` say how it is read where its folder does not. Raises
     InputError when the folder holds no reward model, UsageError when PPO of this run was trained
     against it and that is not allowed.
     """
@@ -53,7 +73,7 @@ def find_reward_model(text: str, path: Path, run: Path, *, allow_training: bool)
             hint="set `allow_training_reward: true` to show its score all the same",
         )
     mean, deviation, normalised = normalisation(folder)
-    return RewardModel(text, folder, mean, deviation, normalised, training)
+    return RewardModel(text, folder, mean, deviation, normalised, training, label, template)
 
 
 def _trained_against(folder: Path, run: Path) -> bool:
@@ -80,4 +100,6 @@ def open_scorer(found: RewardModel, *, dtype: str, token_budget: int) -> RewardS
         deviation=found.deviation,
         dtype=dtype,
         token_budget=token_budget,
+        label=found.label,
+        template=found.template,
     )

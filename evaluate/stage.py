@@ -178,6 +178,8 @@ def _reward_model(options: EvaluateConfig, context: StageContext) -> RewardModel
         context.path(options.reward_model),
         context.run,
         allow_training=options.allow_training_reward,
+        label=options.reward_label,
+        template=options.reward_template,
     )
 
 
