@@ -74,7 +74,7 @@ def test_float32_learns_what_a_cpu_learns(train: Train, monkeypatch: pytest.Monk
         {"lora": {"r": 8}, "gradient_checkpointing": True, "learning_rate": 2e-2},
         {"packing": "auto"},
         {"optimizer": "muon"},
-        {"trainer_arguments": {"torch_compile": True}},
+        {"compile": True},
         {"trainer_arguments": {"tf32": True}, "precision": "fp32"},
     ],
     ids=lambda options: "-".join(map(str, options)),

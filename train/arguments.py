@@ -107,7 +107,16 @@ def training_arguments(
         values |= {"fsdp": True, "fsdp_config": {"version": 2}}
     if values.get("deepspeed"):
         require("deepspeed", extra="train", feature="trainer_arguments.deepspeed")
-    arguments = transformers.TrainingArguments(**values)
+    try:
+        arguments = transformers.TrainingArguments(**values)
+    except (ValueError, TypeError, ImportError) as error:
+        if not options.trainer_arguments:
+            raise
+        given = ", ".join(options.trainer_arguments)
+        raise UsageError(
+            f"transformers refuses the arguments passed on to it ({given}): {error}",
+            where="trainer_arguments",
+        ) from error
     # One process drives one device; several devices are several processes.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments

@@ -34,6 +34,7 @@ from espalier.train import checkpoints, distribution
 from espalier.train.arguments import autocast_dtype, training_arguments
 from espalier.train.attention import fast_attention
 from espalier.train.batching import MinibatchSampler, Order, passes
+from espalier.train.compiling import compiled_blocks
 from espalier.train.config_parts import Optimisation, Validation
 from espalier.train.distribution import Pass, Root, Team
 from espalier.train.monitor import Monitor, peak_memory_mib
@@ -411,7 +412,9 @@ class StepTrainer(transformers.Trainer):
             if self.team.main:
                 self.plain.save_pretrained(folder, state_dict=state)
         elif self.team.main:
-            self.plain.save_pretrained(folder)
+            # Embeddings that were made larger are so again in a resumed run; they are not trained.
+            alone = {"save_embedding_layers": False} if hasattr(self.plain, "peft_config") else {}
+            self.plain.save_pretrained(folder, **alone)
 
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: nn.Module | None = None
@@ -606,7 +609,8 @@ def fit(
         gc.freeze()
         kernel = varlen_attention(model) if packed else fast_attention(model, autocast)
         recomputed = recomputed_activations(model, options.gradient_checkpointing)
-        with quiet(), kernel, recomputed:
+        compiled = compiled_blocks(model, options.compile)
+        with quiet(), kernel, recomputed, compiled:
             if packed:
                 check_packing(trainer.plain, task, rows, trainer.autocast)
             trainer.go_on(checkpoint)
