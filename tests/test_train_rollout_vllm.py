@@ -19,6 +19,7 @@ from vllm_models import VLLM, all_gone, environment, group_of
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
 
+from espalier import launch  # noqa: E402
 from espalier.errors import StageError  # noqa: E402
 from espalier.records import Example  # noqa: E402
 from espalier.run import Shared, StageContext  # noqa: E402
@@ -91,6 +92,12 @@ def gap(model: Any, episodes: list[Episode]) -> float:
     )
 
 
+def mean_gap(model: Any, episodes: list[Episode]) -> float:
+    """The mean difference, over tokens."""
+    gaps = [plain_logprobs(model, e) - torch.tensor(e.rollout_logprobs) for e in episodes]
+    return float(torch.cat(gaps).abs().mean())
+
+
 @pytest.fixture(scope="module")
 def engine() -> Iterator[VLLMRollouts]:
     engine = VLLMRollouts(RolloutOptions(), rules(), torch.device("cpu"))
@@ -115,6 +122,7 @@ def test_after_an_update_log_probabilities_are_the_new_policys(engine: VLLMRollo
         episodes = engine.sample(prompts(), range(6))
         assert gap(updated, episodes) < 1e-4
         assert gap(first, episodes) > 0.05
+        assert mean_gap(updated, episodes) < 1e-5 < 0.05 < mean_gap(first, episodes)
         print(f"sync {version}: {seconds:.3f} s, gap {gap(updated, episodes):.1e}")
         first = updated
     # In place: the same process, the same session, one group of processes.
@@ -212,10 +220,32 @@ def test_weights_of_another_shape_are_one_message(tmp_path: Path) -> None:
     assert not group_of(process)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_on_a_gpu_the_weights_follow_in_place(tmp_path: Path) -> None:
+    device = torch.device("cuda", 0)
+    bf16 = rules(autocast=torch.bfloat16)
+    engine = VLLMRollouts(RolloutOptions(gpu_memory_utilization=0.2), bf16, device)
+    try:
+        first, updated = make_policy(), perturbed(make_policy(), 1)
+        engine.sync(copy.deepcopy(first).to(device), version=0)
+        process = pid(engine)
+        before = engine.sample(prompts(), range(6))
+        seconds = engine.sync(copy.deepcopy(updated).to(device), version=1)
+        after = engine.sample(prompts(), range(6))
+        print(f"sync: {seconds:.3f} s")
+        # bf16 has three digits; another policy's numbers are far off.
+        assert mean_gap(first, before) < 0.05 < mean_gap(updated, before)
+        assert mean_gap(updated, after) < 0.05 < mean_gap(first, after)
+        assert pid(engine) == process
+    finally:
+        engine.close()
+
+
 # The whole loop -----------------------------------------------------------------------------
 
 
-def prepared(folder: Path, **values: Any) -> PPO:
+def stage(folder: Path, **values: Any) -> StageContext:
     """PPO of the policy in `folder`/run by a rule, with samples by vLLM."""
     run = folder / "run"
     if not run.exists():
@@ -223,13 +253,17 @@ def prepared(folder: Path, **values: Any) -> PPO:
         rl_models.write_rows(run / "curate" / "prompts.jsonl", rl_models.prompts(20))
         (run / "ppo").mkdir()
     options = {
-        "rollouts": "vllm", "reward": None, "rules": {"rl_models:rule_letter": 1.0},
+        "rollouts": "vllm", "reward": None, "rules": {f"{rl_models.__file__}:rule_letter": 1.0},
         "precision": "fp32", "rollout_batch": 12, "minibatch": 4, "iterations": 3,
         "max_new_tokens": 8, "critic_only_iterations": 0, "samples": 0, "checkpoint_every": 1,
         "learning_rate": 3e-3, "temperature": 0.9,
     }  # fmt: skip
     chosen = PPOConfig.model_validate({**options, **values})
-    return ppo.prepare(StageContext("ppo", run, run / "ppo", chosen, Shared(seed=3)))
+    return StageContext("ppo", run, run / "ppo", chosen, Shared(seed=3))
+
+
+def prepared(folder: Path, **values: Any) -> PPO:
+    return ppo.prepare(stage(folder, **values))
 
 
 def lines(learner: PPO) -> list[dict[str, Any]]:
@@ -256,6 +290,25 @@ def test_ppo_through_vllm_and_a_run_that_goes_on(tmp_path: Path) -> None:
     assert lines(second) == lines(whole)
     one, two = (learner.accelerator.unwrap_model(learner.policy) for learner in (whole, second))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+@pytest.mark.timeout(600)
+def test_two_processes_have_a_vllm_each(tmp_path: Path) -> None:
+    options = {"rollout_options": {"weights_folder": str(tmp_path / "weights")}}
+    alone = prepared(tmp_path / "alone", minibatch=6, iterations=2)
+    alone.run()
+    context = stage(tmp_path / "two", minibatch=6, iterations=2, **options)
+    counts = launch.run("espalier.train.ppo", context, 2)
+    assert counts["processes"] == 2
+    expected, found = lines(alone), list(read_metrics(context.folder / "metrics.jsonl"))
+    assert len(found) == 2
+    for line in found:
+        assert line["rollout_gap"] < 1e-5
+        assert line["seconds_syncing"] > 0
+    # Both sampled what one process samples: draws belong to episodes, not to engines.
+    for name in ("score", "length", "entropy", "no_end_rate"):
+        assert found[0][name] == pytest.approx(expected[0][name], abs=1e-5)
+    assert list((tmp_path / "weights").iterdir()) == []
 
 
 SCRIPT = """

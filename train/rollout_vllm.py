@@ -21,7 +21,8 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ from espalier.engines.vllm_options import VLLMOptions
 from espalier.engines.vllm_process import require_vllm
 from espalier.engines.vllm_session import SEED_BITS, Asked, VLLMSession, check_finite
 from espalier.errors import StageError, UsageError
+from espalier.launch import is_main
 from espalier.models import quiet
 from espalier.progress import say
 from espalier.train.actors import Episode
@@ -97,7 +99,7 @@ class VLLMRollouts:
         self._version = version
         seconds = time.perf_counter() - start
         self.seconds.append(seconds)
-        if len(self.seconds) == 1:
+        if len(self.seconds) == 1 and is_main():
             say(f"  vLLM is ready after {seconds:.1f} s ({str(self.dtype)[6:]})")
         return seconds
 
@@ -112,7 +114,7 @@ class VLLMRollouts:
         environment = {
             **self._settings.environment(str(folder)),
             **dict.fromkeys(GROUP_VARIABLES),
-            **_visible_device(self._device),
+            **_place(self._device),
             "ESPALIER_VLLM_TEMPORARY_FOLDER": str(folder),
         }
         return VLLMSession(
@@ -124,7 +126,8 @@ class VLLMRollouts:
             hint=f"too little memory? lower {WHERE}.gpu_memory_utilization or kv_cache_gib; or use "
             "rollouts: transformers; the same command goes on from the last checkpoint; "
             "vLLM's whole log is kept",
-            instead="rollouts: transformers takes any model that transformers can load",
+            instead=f"too little memory? lower {WHERE}.gpu_memory_utilization; "
+            "rollouts: transformers takes any model that transformers can load",
         )
 
     def _vllm_options(self) -> VLLMOptions:
@@ -189,9 +192,9 @@ class VLLMRollouts:
         if self.session is not None:
             self.session.close()
             self.session = None
-            if len(self.seconds) > 1:
+            if len(self.seconds) > 1 and is_main():
                 middle = statistics.median(self.seconds[1:])
-                say(f"  vLLM took new weights {len(self.seconds) - 1} times, {middle:.3f} s each")
+                say(f"  vLLM took new weights {len(self.seconds) - 1} times, in {middle:.3f} s")
             self.seconds = []
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -208,8 +211,18 @@ def write_weights(model: Any, folder: Path, dtype: torch.dtype) -> None:
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     weights = {name: tensor.to(dtype) for name, tensor in policy_weights(model).items()}
-    with quiet():
+    with quiet(), _each_process_saves(base):
         base.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD_SIZE)
+
+
+@contextmanager
+def _each_process_saves(model: Any) -> Iterator[None]:
+    """transformers saves in the first process alone, and each one's vLLM needs files."""
+    model.should_save_on_this_rank = lambda is_main_process: True
+    try:
+        yield
+    finally:
+        del model.should_save_on_this_rank
 
 
 @torch.no_grad()
@@ -270,10 +283,14 @@ def _dtype(options: RolloutOptions, rules: SamplingRules) -> torch.dtype:
     return found
 
 
-def _visible_device(device: torch.device) -> dict[str, str | None]:
-    """The environment in which vLLM sees the training's own GPU and no other."""
+def _place(device: torch.device) -> dict[str, str | None]:
+    """The environment in which vLLM uses the training's own GPU and no other, or any core."""
     if device.type != "cuda":
-        return {}
+        several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        if not several or "VLLM_CPU_OMP_THREADS_BIND" in os.environ:
+            return {}
+        # Each of several would bind its threads to the same cores.
+        return {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     index = torch.cuda.current_device() if device.index is None else device.index
     return {"CUDA_VISIBLE_DEVICES": visible.split(",")[index] if visible else str(index)}
