@@ -75,8 +75,21 @@ def name_base(folder: Path, base: Path | str, final: Path) -> None:
         run = here.parent.parent
         name = os.path.relpath(there, here) if there.is_relative_to(run) else str(there)
     path = folder / ADAPTER_FILE
+    # The library's note about the model is an empty form.
+    (folder / "README.md").unlink(missing_ok=True)
     described = {**json.loads(path.read_text("utf-8")), BASE: name}
     path.write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def refuse_adapter(source: Path | str, who: str) -> None:
+    """Raise InputError for a folder of adapters alone, which `who` can't load."""
+    if is_adapter(source):
+        raise InputError(
+            f"{who} needs a whole model, and this folder holds adapters alone.",
+            where=str(source),
+            hint=f"merge them: espalier train merge {source} --output FOLDER, or use the engine "
+            "transformers",
+        )
 
 
 def put_on(model: Any, folder: Path | str) -> Any:

@@ -15,7 +15,7 @@ from logging import ERROR
 from pathlib import Path
 from typing import Any, Literal
 
-from espalier.adapted import base_source, is_adapter, put_on
+from espalier.adapted import base_source, is_adapter, name_base, put_on
 from espalier.errors import InputError, require
 from espalier.reward_heads import init_missing, keep_label, reward_label
 from espalier.templates import Template, get_template, save_template
@@ -135,8 +135,18 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def save_model(model: Any, tokenizer: Any, template_name: str | None, folder: Path) -> None:
+def save_model(
+    model: Any,
+    tokenizer: Any,
+    template_name: str | None,
+    folder: Path,
+    *,
+    base: Path | str | None = None,
+) -> None:
     """Write weights (safetensors), configuration, tokenizer and template.json, all or nothing.
+
+    With `base` the weights are those of the adapters alone, and `base` is the model that they
+    belong to (see `espalier.adapted`).
 
     With a template, its end markers go into the generation settings and its Jinja form into the
     tokenizer, so that other tools ask the model, and end its answers, as it was trained.
@@ -151,7 +161,11 @@ def save_model(model: Any, tokenizer: Any, template_name: str | None, folder: Pa
         if template_name:
             _hand_over(model, tokenizer, get_template(template_name, tokenizer=tokenizer))
         with quiet():
-            model.save_pretrained(temporary)
+            if base is None:
+                model.save_pretrained(temporary)
+            else:
+                model.save_pretrained(temporary, save_embedding_layers=False)
+                name_base(temporary, base, folder)
             tokenizer.save_pretrained(temporary)
         if template_name:
             save_template(temporary, template_name)

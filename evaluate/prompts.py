@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from espalier.adapted import ADAPTER_FILE, base_source, is_adapter
 from espalier.encoding import Encoded, encode_prompts, truncate_prompt
 from espalier.engines.base import Request
 from espalier.errors import UsageError
@@ -102,7 +103,15 @@ def load_template(subject: Subject) -> tuple[Any, Any]:
 
 
 def context_length(location: str) -> int | None:
-    """Positions that a model in a folder has, from its config.json; None where it says none."""
+    """Positions that a model in a folder has, from its config.json; None where it says none.
+
+    Of adapters alone it is the model that they belong to, less their virtual tokens.
+    """
+    if is_adapter(location):
+        whole = context_length(str(base_source(location)))
+        described = read_json(Path(location) / ADAPTER_FILE)
+        virtual = described.get("num_virtual_tokens") if isinstance(described, dict) else None
+        return None if whole is None else whole - int(virtual or 0)
     path = Path(location) / "config.json"
     if not path.is_file():
         return None

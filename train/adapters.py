@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,8 +19,7 @@ import torch
 from espalier import adapted
 from espalier.encoding import tokenize_plain
 from espalier.errors import InputError, UsageError, require
-from espalier.models import check_source, load_model, quiet, replace_folder
-from espalier.templates import save_template
+from espalier.models import check_source, load_model, quiet
 from espalier.train.config import SFTConfig
 from espalier.train.config_adapters import LoraTuning, OtherAdapter, PromptTuning
 from espalier.vocabulary import fit_to_tokenizer
@@ -299,24 +297,3 @@ def whole_model(model: Any, options: SFTConfig, source: Path | str, tokenizer: A
         plain = load_model(source)
         fit_to_tokenizer(plain, tokenizer)
         return adapted.merged(adapted.put_on(plain, folder), "train.sft.merge")
-
-
-def save_adapters(
-    model: Any, tokenizer: Any, template_name: str | None, folder: Path, base: Path | str
-) -> None:
-    """Write the adapters, the tokenizer and template.json, all or nothing; `base` is named."""
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        with quiet():
-            model.save_pretrained(temporary, save_embedding_layers=False)
-            tokenizer.save_pretrained(temporary)
-        (temporary / "README.md").unlink(missing_ok=True)
-        adapted.name_base(temporary, base, folder)
-        if template_name:
-            save_template(temporary, template_name)
-        temporary.chmod(0o755)
-        replace_folder(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

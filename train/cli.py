@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from espalier.verbs import add_processes_option, add_recipe_options, add_verb, recipe_of, run_folder
 
@@ -19,7 +20,7 @@ COMPANIONS = {"sft": ("base",), "reward": ("pairs", "reward_eval")}
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `train base|sft|reward|reward_eval|ppo|preview`."""
+    """Add `train base|sft|reward|reward_eval|ppo|preview|merge|export|push`."""
     train = add_verb(
         subparsers,
         "train",
@@ -39,6 +40,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         add_recipe_options(stage)
         add_processes_option(stage)
     _add_preview(stages)
+    _add_model_verbs(stages)
 
 
 def _add_preview(stages: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -58,6 +60,68 @@ def _add_preview(stages: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     preview.add_argument("--rows", type=int, default=3, metavar="N", help="rows to show (3)")
     preview.add_argument("--seed", type=int, metavar="S", help="draws them (default: the stage's)")
+
+
+def _add_model_verbs(stages: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    merge = add_verb(
+        stages,
+        "merge",
+        _merge,
+        summary="merge a folder of adapters into a whole model",
+        example="espalier train merge runs/mine/sft/model --output merged/",
+    )
+    export = add_verb(
+        stages,
+        "export",
+        _export,
+        summary="write a model in another number type, with tokenizer and template",
+        example="espalier train export runs/mine/ppo/model --output small/ --dtype bf16",
+    )
+    for parser, default in ((merge, "fp32"), (export, "bf16")):
+        parser.add_argument("folder", metavar="FOLDER", type=Path, help="the model's folder")
+        parser.add_argument(
+            "--output", metavar="FOLDER", type=Path, required=True, help="where to write it (new)"
+        )
+        parser.add_argument(
+            "--dtype",
+            choices=("fp32", "bf16", "fp16"),
+            default=default,
+            help=f"type of the weights ({default})",
+        )
+    push = add_verb(
+        stages,
+        "push",
+        _push,
+        summary="upload a model folder to the Hugging Face hub (token: $HF_TOKEN)",
+        example="espalier train push runs/mine/ppo/model --repo owner/name",
+    )
+    push.add_argument("folder", metavar="FOLDER", type=Path, help="the model's folder")
+    push.add_argument("--repo", metavar="OWNER/NAME", required=True, help="the repository")
+    push.add_argument("--public", action="store_true", help="make a new repository public")
+    push.add_argument("--message", metavar="TEXT", help="message of the commit")
+
+
+def _merge(args: argparse.Namespace) -> int:
+    from espalier.train.export import merge
+
+    merge(args.folder, args.output, dtype=args.dtype)
+    print(f"merged: {args.output}")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from espalier.train.export import export
+
+    export(args.folder, args.output, dtype=args.dtype)
+    print(f"exported: {args.output} ({args.dtype})")
+    return 0
+
+
+def _push(args: argparse.Namespace) -> int:
+    from espalier.train.export import push
+
+    print(push(args.folder, args.repo, private=not args.public, message=args.message))
+    return 0
 
 
 def _preview(args: argparse.Namespace) -> int:

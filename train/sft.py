@@ -89,7 +89,7 @@ def run(context: StageContext) -> dict[str, Any]:
     )
     folder = context.folder / "model"
     if adapters.keeps_adapters(options):
-        adapters.save_adapters(wrapped, tokenizer, template.name, folder, source)
+        save_model(wrapped, tokenizer, template.name, folder, base=source)
     else:
         whole = adapters.whole_model(wrapped, options, source, tokenizer)
         save_model(whole, tokenizer, template.name, folder)

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from espalier.adapted import virtual_tokens
 from espalier.engines.base import Completion, Request, Sampling, in_order
 from espalier.engines.chat import ChatForm, chat_form, weights_identity
 from espalier.errors import UsageError, require
@@ -198,7 +199,11 @@ class TransformersEngine:
             model = load_model(self._source, dtype=self.dtype, device=self.device)
             form = chat_form(self._source, tokenizer, model.generation_config, self.template)
             config = model.config.get_text_config()
-            self._loaded = _Loaded(model, form, getattr(config, "max_position_embeddings", None))
+            limit = getattr(config, "max_position_embeddings", None)
+            virtual = virtual_tokens(model)
+            if limit is not None and virtual is not None:
+                limit -= virtual.count
+            self._loaded = _Loaded(model, form, limit)
         return self._loaded
 
     def close(self) -> None:

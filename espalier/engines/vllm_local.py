@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from espalier.adapted import refuse_adapter
 from espalier.engines.base import Completion, FinishReason, Request, Sampling, Usage, in_order
 from espalier.engines.chat import ChatForm, Stops, load_chat_form, weights_identity
 from espalier.engines.vllm_options import VLLMOptions
@@ -44,6 +45,7 @@ class VLLMEngine:
         self.seed = seed
         self.options = options or VLLMOptions()
         self._source = check_source(model)
+        refuse_adapter(self._source, "vLLM")
         self._identity: str | None = None
         self._running: _Running | None = None
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from pydantic import Field
 
+from espalier.adapted import refuse_adapter
 from espalier.engines.api import OpenAIEngine
 from espalier.engines.base import (
     Completion,
@@ -70,6 +71,7 @@ class ServerEngine:
         self.spec = spec
         self.options = ServerOptions.parse(spec.options, "vllm-server")
         self._source = check_source(spec.model)
+        refuse_adapter(self._source, "vLLM")
         self._identity: str | None = None
         self._server: _Server | None = None
 
