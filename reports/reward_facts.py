@@ -111,4 +111,4 @@ def _interval(part: Facts) -> str | None:
     if share is None or low is None or high is None:
         return None
     n = number(part.get("n")) or 0
-    return f"{_percent(share)} [{100 * low:.1f}, {100 * high:.1f}] ({int(n):,})"
+    return f"{_percent(share)} [{100 * low:.1f},\u00a0{100 * high:.1f}] ({int(n):,})"

@@ -31,7 +31,7 @@ def test_rows_of_the_table() -> None:
     shown = {row["label"]: row["value"] for row in facts(reward_facts())}
     values = list(shown.values())
     assert values[:4] == ["−0.12 / −0.10", "+0.08 / +0.05", "55.0 %", "58.0 %"]
-    assert "88.0 % [84.0, 91.1] (310)" in values
+    assert "88.0 % [84.0,\u00a091.1] (310)" in values
     assert values[-2:] == ["+2.10 ± 1.70", "3"]
     # There is no pair in which the chosen answer is shorter.
     assert words()["length.accuracy_shorter"] not in shown

@@ -233,6 +233,40 @@ def test_shared_prompts_give_the_scores_of_each_sequence_alone(kind: str, attent
     assert flat == pytest.approx(alone, abs=3e-5)
 
 
+def test_shared_prompts_under_bf16_stay_near_the_plain_loss() -> None:
+    from espalier.train.attention import fast_attention
+
+    rows = random_pairs(8, prompt=40)
+    found = []
+    for shared in (False, True):
+        network = model()
+        with fast_attention(network, torch.bfloat16), torch.autocast("cpu", dtype=torch.bfloat16):
+            loss, _ = BradleyTerry(PAD, 0.1, shared=shared).loss(network, rows)
+            loss.backward()
+        found.append((loss.item(), network.score.weight.grad.norm().item()))
+    assert found[0] == pytest.approx(found[1], rel=0.05)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_loss_on_a_gpu_is_that_on_the_cpu(shared: bool) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no GPU")
+    rows: list[Row] = [*random_pairs(6, prompt=40), *group_rankings(ranking_pairs(4))]
+    found = []
+    for device in ("cpu", "cuda"):
+        network = model().to(device)
+        task = BradleyTerry(PAD, 0.1, shared=shared)
+        assert not shared or can_share(network, [r.answers for r in rows], PAD)
+        loss, _ = task.loss(network, rows)
+        loss.backward()
+        found.append(
+            {n: g.cpu() for n, g in gradients(network).items()} | {"": loss.detach().cpu()}
+        )
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], rtol=1e-3, atol=1e-4)
+
+
 def test_an_answer_that_begins_another_ends_inside_of_it() -> None:
     network, tokenizer = model(), rl_models.make_tokenizer()
     rows = [([5, 6, 7], [5, 6, 7, 8, 9]), ([5, 6], [5, 6]), ([7], [8])]

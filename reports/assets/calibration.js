@@ -1,6 +1,6 @@
 // How sure a reward model is against how often it is right, and what goes with the length.
 
-const CALIBRATION = { width: 300, height: 200, left: 42, right: 290, top: 8, bottom: 172 };
+const CALIBRATION = { width: 300, height: 200, left: 42, right: 282, top: 8, bottom: 172 };
 
 function rewardCards(stage) {
   if (!stage.calibration && !stage.facts.length && !stage.statement.length) return null;
@@ -24,7 +24,7 @@ function calibrationCard(found) {
     "figure",
     { class: "card chart" },
     el("figcaption", {}, el("span", { class: "chart-title" }, t("calibration.title"))),
-    el("p", { class: "quiet" }, t("calibration.intro")),
+    el("p", { class: "quiet caption" }, t("calibration.intro")),
     svg(
       "svg",
       {
@@ -38,7 +38,7 @@ function calibrationCard(found) {
         svg("text", { x: left - 6, y: sy(y) + 3.5, "text-anchor": "end" }, `${100 * y} %`),
       ]),
       xs.map((x) =>
-        svg("text", { x: sx(x), y: bottom + 18, "text-anchor": x === 1 ? "end" : "middle" }, `${Math.round(100 * x)} %`),
+        svg("text", { x: sx(x), y: bottom + 18, "text-anchor": "middle" }, `${Math.round(100 * x)} %`),
       ),
       svg("line", { class: "reference", x1: sx(0.5), y1: sy(0.5), x2: sx(1), y2: sy(1) }),
       svg("path", {
@@ -61,7 +61,7 @@ function calibrationCard(found) {
         ),
       ]),
     ),
-    el("p", { class: "quiet num" }, found.note),
+    el("p", { class: "quiet caption" }, found.note),
   );
 }
 
