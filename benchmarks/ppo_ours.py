@@ -1,0 +1,79 @@
+"""Espalier's own PPO on given prompts: answers of a fixed length."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from worker import Clock, rows, settings, tell
+
+from espalier.models import load_model, load_tokenizer
+from espalier.records import Example, Message
+from espalier.templates import get_template
+from espalier.train.actors import Critic, plain_attention, without_dropout
+from espalier.train.config_rl import PPOConfig
+from espalier.train.ppo_loop import PPO
+from espalier.train.ppo_parts import Parts, run_precision
+from espalier.train.rollout import Prompt, RewardModel
+
+
+def main() -> None:
+    given = settings()
+    options = PPOConfig.model_validate(
+        {
+            "reward": "given",
+            "rollout_batch": given["rollout_batch"],
+            "minibatch": given["minibatch"],
+            "epochs": given["epochs"],
+            "iterations": given["steps"],
+            "max_new_tokens": given["max_new_tokens"],
+            "token_budget": given["token_budget"],
+            "learning_rate": given["learning_rate"],
+            "precision": "bf16" if given["bf16"] else "fp32",
+            "critic_only_iterations": 0,
+            "kl_limit": None,
+            "no_end_score": None,
+            "samples": 0,
+            "checkpoint_every": 100_000,
+        }
+    )
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        learner = PPO(parts(given, options), options, Path(folder), seed=1)
+        for _ in range(given["steps"]):
+            learner.iterate()
+            clock.did(given["rollout_batch"])
+            clock.mark()
+    tell(clock.result(optimizer_steps=learner.steps["policy"]))
+
+
+def parts(given: dict[str, Any], options: PPOConfig) -> Parts:
+    """As the stage `ppo` makes them, but no token ends an answer."""
+    tokenizer = load_tokenizer(given["model"])
+    template = get_template("espalier")
+    policy, reward = load_model(given["model"]), load_model(given["reward"], kind="reward")
+    critic = Critic(load_model(given["reward"], kind="reward"))
+    reference = copy.deepcopy(policy).requires_grad_(False)
+    prompts = rows(given["data"], given["rollout_batch"] * given["steps"])
+    nothing = Example.make([Message("user", "x"), Message("assistant", "y")])
+    pool = [Prompt(nothing, tuple(ids)) for ids in prompts]
+    longest = max(map(len, prompts)) + options.max_new_tokens
+    for model in (policy, reference, critic.model):
+        plain_attention(without_dropout(model), run_precision(options), longest)
+    return Parts(
+        tokenizer=tokenizer,
+        template=template,
+        policy=policy,
+        reference=reference,
+        critic=critic,
+        reward=RewardModel(reward, tokenizer, template, same_tokens=True),
+        rules=(),
+        pool=pool,
+        stop_ids=(),
+    )
+
+
+if __name__ == "__main__":
+    main()
