@@ -104,6 +104,38 @@ def value_term(new: float, old: float, target: float, clip: float | None) -> flo
     return 0.5 * max(plain, (held - target) ** 2)
 
 
+def kl_coefficient(coefficient: float, kls: Row, target: float, horizon: float, n: int) -> float:
+    """The adaptive coefficient after iterations of `n` episodes with these KLs."""
+    for value in kls:
+        error = value / target - 1.0
+        if error > 0.2:
+            error = 0.2
+        elif error < -0.2:
+            error = -0.2
+        coefficient *= 1.0 + error * n / horizon
+    return coefficient
+
+
+def episode_score(
+    score: float, ended: bool, clip: float | None, no_end: float | None, penalty: float
+) -> float:
+    """What an episode gets for its score: held within ± clip; fixed or lowered without an end."""
+    if not ended and no_end is not None:
+        return no_end
+    held = score
+    if clip is not None and score > clip:
+        held = clip
+    elif clip is not None and score < -clip:
+        held = -clip
+    return held if ended else held - penalty
+
+
+def clipped_gradient(gradients: Row, limit: float) -> list[float]:
+    """All gradients of a network, scaled so that their norm is the limit at most."""
+    norm = math.sqrt(sum(g * g for g in gradients))
+    return [g * limit / norm for g in gradients] if norm > limit else list(gradients)
+
+
 def adam_step(
     parameter: float, gradients: Row, rate: float, epsilon: float, betas: tuple[float, float]
 ) -> float:

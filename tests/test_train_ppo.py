@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from pathlib import Path
 
+import ppo_reference as reference
 import pytest
 import rl_models
 
@@ -21,6 +23,8 @@ from rl_learner import (  # noqa: E402
     judged,
     make_learner,
     make_options,
+    naive_logprobs,
+    naive_values,
     stage_context,
 )
 
@@ -101,6 +105,59 @@ def test_a2cs_gradient_is_the_policy_gradient(tmp_path: Path) -> None:
     expected = torch.autograd.grad(loss / count, list(learner.parts.policy.parameters()))
     for a, b in zip(got, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5)
+
+
+def test_an_a2c_iteration_equals_a_naive_actor_critic_update(tmp_path: Path) -> None:
+    # Everything again from the samples: rewards, advantages, whitening, both losses token by
+    # token, gradients by autograd, clipping and Adam's first step by hand.
+    learner = make_learner(
+        tmp_path, algorithm="a2c", minibatch=None, clip=None, learning_rate=1e-3, stop=ENDS
+    )
+    policy = copy.deepcopy(learner.parts.policy)
+    critic = copy.deepcopy(learner.critic)
+    twin = make_learner(tmp_path / "twin", algorithm="a2c", minibatch=None, clip=None, stop=ENDS)
+    samples = judged(twin)
+    learner.iterate()
+    assert learner.steps == {"policy": 1, "critic": 1}
+
+    gamma, lam = learner.options.gamma, learner.options.gae_lambda
+    plain, targets = [], []
+    for i, episode in enumerate(samples.episodes):
+        score, n = float(samples.scores[i]), len(episode.response)
+        values = naive_values(critic, episode)
+        logprobs = naive_logprobs(policy, episode, 1.0)
+        # Policy and reference are one at the start, so there is no KL in the rewards yet.
+        rewards = reference.rewards(score, logprobs, logprobs, [True] * n, 0.1)
+        advantages, returns = reference.gae(rewards, values, [True] * n, gamma, lam, 0.0)
+        plain.append(advantages)
+        targets.append(returns)
+    white = reference.whiten(plain, [[True] * len(row) for row in plain])
+    count = sum(map(len, plain))
+    policy_loss, value_loss = torch.zeros(()), torch.zeros(())
+    for i, episode in enumerate(samples.episodes):
+        ids = torch.tensor([episode.ids])
+        logs = torch.log_softmax(policy(input_ids=ids).logits[0], dim=-1)
+        hidden = critic.model.base_model(input_ids=ids).last_hidden_state[0]
+        for t, token in enumerate(episode.response):
+            state = len(episode.prompt) - 1 + t
+            policy_loss = policy_loss - white[i][t] * logs[state, token] / count
+            value = hidden[state] @ critic.model.score.weight[0]
+            value_loss = value_loss + 0.5 * (value - targets[i][t]) ** 2 / count
+    for network, trained, loss in (
+        (policy, learner.parts.policy, policy_loss),
+        (critic, learner.critic, value_loss),
+    ):
+        parameters = list(network.parameters())
+        gradients = torch.autograd.grad(loss, parameters)
+        norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
+        scale = min(1.0, 1.0 / norm)
+        for before, after, gradient in zip(
+            parameters, trained.parameters(), gradients, strict=True
+        ):
+            held = gradient * scale
+            # Adam's first step is rate × g / (|g| + epsilon).
+            expected = before - 1e-3 * held / (held.abs() + 1e-5)
+            torch.testing.assert_close(after, expected, rtol=0, atol=4e-5)
 
 
 def test_contradictions_in_the_options_are_refused() -> None:

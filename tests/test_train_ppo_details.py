@@ -1,9 +1,15 @@
-"""The 23 details of a faithful PPO (see `DETAILS`), each by its number, against plain loops."""
+"""The 23 details of a faithful PPO (see `DETAILS`), each by its number, against plain loops.
+
+The scalar implementation is `ppo_reference`; more tests of the same details, of pure functions and
+of other shapes of the networks, are in test_train_policy_math, test_train_ppo_networks and
+test_train_ppo_resume.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +38,7 @@ from rl_learner import (  # noqa: E402
 )
 
 from espalier.errors import StageError  # noqa: E402
+from espalier.models import load_model  # noqa: E402
 from espalier.records import Example  # noqa: E402
 from espalier.train import checkpoints, ppo  # noqa: E402
 from espalier.train import rollout as rollouts  # noqa: E402
@@ -39,6 +46,38 @@ from espalier.train.actors import Critic, Episode, collate, without_dropout, zer
 from espalier.train.config_rl import PPOConfig  # noqa: E402
 from espalier.train.experience import make_plan  # noqa: E402
 from espalier.train.monitor import read_metrics  # noqa: E402
+
+DETAILS = {
+    1: "padding is not the end token",
+    2: "positions of left-padded prompts are those of the text alone",
+    3: "answers are cut after the first stop token, scored as cut, pooled at their last token",
+    4: "no end token: a fixed score, or a penalty",
+    5: "all logits are divided by the sampling temperature",
+    6: "old log-probabilities by the training forward; truncated importance sampling",
+    7: "no dropout: the first ratio is 1 and the first KL is 0",
+    8: "KL per token (k1) in the reward, the score at the last token; KL in the loss apart",
+    9: "adaptive KL coefficient",
+    10: "action mask and value mask are explicit",
+    11: "GAE; bootstrap 0 at a true end only; returns are unwhitened advantage + value",
+    12: "whitening over all valid tokens of all processes",
+    13: "values are clipped around the old values",
+    14: "ratio clip, guard on the log-ratio, dual clip",
+    15: "token losses are summed and divided by the minibatch's count",
+    16: "minibatches step the optimizer; a fresh permutation each epoch",
+    17: "gradient clipping",
+    18: "heads: N(0, 1/(d+1)); the critic from the reward model, or zero",
+    19: "scores centred on reference answers, clipped",
+    20: "Adam's epsilon is 1e-5",
+    21: "the reference of adapters",
+    22: "everything that a resumed run needs is in the checkpoint",
+    23: "stop on KL, alarms on length and KL",
+}
+
+
+def test_every_detail_has_a_test_here() -> None:
+    names = [re.match(r"test_detail((?:_(?:and_)?\d\d)+)_", name) for name in globals()]
+    found = {int(number) for name in names if name for number in re.findall(r"\d\d", name[1])}
+    assert found == set(DETAILS) == set(range(1, 24))
 
 
 def test_detail_01_padding_never_ends_an_answer() -> None:
@@ -100,15 +139,18 @@ def test_detail_04_answers_without_an_end_get_their_fixed_score(tmp_path: Path) 
         assert score == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("score", "ended", "expected"),
-    [(9.0, True, 4.0), (-9.0, True, -4.0), (1.0, True, 1.0), (9.0, False, 3.5)],
-)
+@pytest.mark.parametrize("no_end", [None, -3.0])
+@pytest.mark.parametrize("clip", [None, 4.0])
 def test_detail_04_and_19_scores_are_clamped_and_lowered(
-    score: float, ended: bool, expected: float
+    clip: float | None, no_end: float | None
 ) -> None:
-    got = rollouts.shaped_score(score, ended, clip=4.0, no_end_score=None, no_end_penalty=0.5)
-    assert got == expected
+    for score in (9.0, 1.0, -9.0):
+        for ended in (True, False):
+            got = rollouts.shaped_score(
+                score, ended, clip=clip, no_end_score=no_end, no_end_penalty=0.5
+            )
+            assert got == reference.episode_score(score, ended, clip, no_end, 0.5)
+    assert reference.episode_score(9.0, False, 4.0, None, 0.5) == 3.5
 
 
 def test_detail_06_old_logprobs_are_those_of_the_training_forward(tmp_path: Path) -> None:
@@ -240,12 +282,10 @@ def test_detail_09_the_coefficient_adapts_between_iterations(tmp_path: Path) -> 
     )
     learner.run()
     lines = list(read_metrics(tmp_path / "metrics.jsonl"))
-    coefficient = 0.2
-    for line in lines:
-        assert line["kl_coefficient"] == pytest.approx(coefficient, rel=1e-9)
-        error = max(-0.2, min(0.2, line["kl"] / 0.05 - 1))
-        coefficient *= 1 + error * 12 / 100
-    assert learner.kl_coefficient == pytest.approx(coefficient, rel=1e-9)
+    kls = [line["kl"] for line in lines]
+    expected = [reference.kl_coefficient(0.2, kls[:i], 0.05, 100, 12) for i in range(5)]
+    assert [line["kl_coefficient"] for line in lines] == pytest.approx(expected[:4], rel=1e-9)
+    assert learner.kl_coefficient == pytest.approx(expected[4], rel=1e-9)
 
 
 def test_detail_10_the_action_mask_covers_the_stop_token_and_nothing_more(tmp_path: Path) -> None:
@@ -341,6 +381,30 @@ def test_detail_17_gradients_are_clipped_and_the_raw_norm_is_reported(tmp_path: 
     metrics = learner.update(experience)
     assert seen and all(value <= 0.01 * 1.001 for value in seen)
     assert metrics["grad_norm"] > 0.011
+
+
+def test_detail_17_clipping_scales_all_gradients_alike(tmp_path: Path) -> None:
+    learner = make_learner(tmp_path, max_grad_norm=0.5)
+    parameters = list(learner.parts.policy.parameters())
+    generator = torch.Generator().manual_seed(0)
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    flat = torch.cat([p.grad.flatten() for p in parameters]).tolist()
+    seen: list[float] = []
+    learner.policy_optimizer.step = lambda: seen.extend(
+        torch.cat([p.grad.flatten() for p in parameters]).tolist()
+    )
+    norm = learner.step("policy")
+    assert norm == pytest.approx(math.sqrt(sum(g * g for g in flat)), rel=1e-4)
+    assert seen == pytest.approx(reference.clipped_gradient(flat, 0.5), rel=1e-3, abs=1e-7)
+
+
+def test_detail_18_a_new_reward_head_is_drawn_from_n_0_1_over_d_plus_1(tmp_path: Path) -> None:
+    folder = rl_models.save(rl_models.make_model(hidden=256), tmp_path / "model")
+    heads = [load_model(folder, kind="reward", head_seed=s).score.weight for s in range(8)]
+    drawn = torch.cat(heads).detach()
+    assert float(drawn.std()) == pytest.approx(1 / math.sqrt(257), rel=0.1)
+    assert abs(float(drawn.mean())) < 4 / math.sqrt(257 * drawn.numel())
 
 
 def test_detail_18_a_zero_head_values_every_state_at_zero() -> None:
