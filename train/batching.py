@@ -8,6 +8,7 @@ The order is a pure function of (seed, epoch): a resumed run needs no state but 
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
@@ -114,7 +115,7 @@ class MinibatchSampler:
 
     def __len__(self) -> int:
         """Optimizer steps an epoch."""
-        return -(-len(self._lengths) // self._minibatch)
+        return math.ceil(len(self._lengths) / self._minibatch)
 
     def __iter__(self) -> Iterator[list[int]]:
         yield from epoch_order(

@@ -32,15 +32,14 @@ def merge(folder: Path, output: Path, *, dtype: str = "fp32") -> None:
 
     Raises InputError for a folder without adapters and for virtual tokens.
     """
+    _check_folders(folder, output)
     if not adapted.is_adapter(folder):
-        check_source(folder)
         raise InputError(
             "This folder holds a whole model; there is nothing to merge.",
             where=str(folder),
             expected=f"a folder with {adapted.ADAPTER_FILE} and no config.json",
             hint=f"to write it in another type: espalier train export {folder} --output FOLDER",
         )
-    _check_output(folder, output)
     model = adapted.merged(load_model(folder, device="cpu"), str(folder))
     _save(model, folder, output, dtype)
 
@@ -51,6 +50,7 @@ def export(folder: Path, output: Path, *, dtype: str) -> None:
     A reward model stays one. Raises InputError for a folder of adapters, StageError where the
     weights don't fit into the type.
     """
+    _check_folders(folder, output)
     if adapted.is_adapter(folder):
         raise InputError(
             "This folder holds adapters alone.",
@@ -58,7 +58,6 @@ def export(folder: Path, output: Path, *, dtype: str) -> None:
             expected="a whole model",
             hint=f"merge them: espalier train merge {folder} --output FOLDER --dtype {dtype}",
         )
-    _check_output(folder, output)
     torch = require("torch", extra="train", feature="Exporting a model")
     model = _as_stored(folder)
     # Beyond the range of fp16 a weight would become infinite.
@@ -95,13 +94,20 @@ def _save(model: Any, folder: Path, output: Path, dtype: str) -> None:
     save_model(model.to(getattr(torch, TYPES[dtype])), tokenizer, name, output)
 
 
-def _check_output(folder: Path, output: Path) -> None:
+def _check_folders(folder: Path, output: Path) -> None:
+    _check_folder(folder)
     if output.resolve() == folder.resolve():
         raise UsageError("The output is the input.", where=str(output), hint="name another folder")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(
             "The output folder is not empty.", where=str(output), hint="name a new folder"
         )
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError("There is no such folder.", where=str(folder))
+    check_source(folder)
 
 
 # To a hub ---------------------------------------------------------------------------------
@@ -115,9 +121,7 @@ def push(folder: Path, repo: str, *, private: bool = True, message: str | None =
     Raises UsageError without a token, InputError for what is no model, StageError where the
     hub refuses.
     """
-    check_source(folder)
-    if not folder.is_dir():
-        raise InputError("There is no such folder.", where=str(folder))
+    _check_folder(folder)
     if repo.count("/") != 1 or not all(repo.split("/")):
         raise UsageError(f"'{repo}' is not a repository.", expected="owner/name")
     _check_pushable(folder)
