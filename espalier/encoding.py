@@ -181,9 +181,11 @@ def encode_conversations(
     tokenizer: Any,
     template: Template,
     conversations: Iterable[tuple[Messages, Mapping[str, Any]]],
+    *,
+    train_on: TrainOn = "all",
 ) -> list[Encoded]:
     """`encode_example` for many (messages, meta) at once; none is dropped or truncated."""
-    rows = [template.segments(messages, meta) for messages, meta in conversations]
+    rows = [template.segments(turns, meta, train_on=train_on) for turns, meta in conversations]
     return encode_segments(tokenizer, rows)
 
 
@@ -211,7 +213,8 @@ def encode_examples(
 
     The loss is taken over all turns of the assistant, or with `train_on` "last" over the last
     one. Over `max_length` tokens: "truncate" takes the excess from the side of the prompt (the
-    oldest tokens after a BOS), and from the end of the answers once no prompt is left;
+    oldest tokens after a BOS, up to the last answer), and from the end of that answer once
+    nothing else is left; an answer that the row then begins with is not trained.
     "drop" drops the row; "stop" raises StageError. A row left without a trained token is
     dropped (`untrained`). Raises InputError, naming the row, where the template can't write one,
     and StageError when no row is left.

@@ -115,15 +115,21 @@ def fit_row(
 
 
 def truncate_prompt(encoded: Encoded, limit: int) -> Encoded:
-    """Cut to `limit` tokens: first the oldest tokens before the first answer, then the end.
+    """Cut to `limit` tokens: first the oldest before the last answer, then the end.
 
-    The first token stays (it is the BOS or the marker that opens the conversation).
+    The first token stays (it is the BOS or the marker that opens the conversation). An earlier
+    answer that the row then begins with is no longer trained: it answers nothing.
     """
-    cut, _ = cuts(encoded, limit)
     if len(encoded) <= limit:
         return encoded
+    cut, _ = cuts(encoded, limit)
+    trained = list(encoded.trained)
+    at = 1 + cut
+    while cut and at < len(trained) and trained[at]:
+        trained[at] = False
+        at += 1
     ids = encoded.ids[:1] + encoded.ids[1 + cut :]
-    trained = encoded.trained[:1] + encoded.trained[1 + cut :]
+    trained = trained[:1] + trained[1 + cut :]
     return Encoded(ids[:limit], trained[:limit])
 
 
@@ -132,7 +138,14 @@ def cuts(encoded: Encoded, limit: int | None) -> tuple[int, int]:
     excess = len(encoded) - limit if limit is not None else 0
     if excess <= 0:
         return 0, 0
-    first = next((i for i, t in enumerate(encoded.trained) if t), len(encoded))
-    # Two tokens of the prompt always stay: the opening token and the marker of the answer.
-    cut = max(0, min(excess, first - 2))
+    # Two tokens before it always stay: the opening token and the marker of the answer.
+    cut = max(0, min(excess, _last_answer(encoded) - 2))
     return cut, excess - cut
+
+
+def _last_answer(encoded: Encoded) -> int:
+    """Where the last trained piece begins; the end of the row, where nothing is trained."""
+    at = max((i for i, trained in enumerate(encoded.trained) if trained), default=len(encoded))
+    while 0 < at < len(encoded) and encoded.trained[at - 1]:
+        at -= 1
+    return at

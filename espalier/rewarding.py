@@ -82,7 +82,7 @@ def encode_answers(
     from espalier.encoding import Encoded, encode_conversations, through_answer
 
     found = []
-    for item in encode_conversations(tokenizer, template, conversations):
+    for item in encode_conversations(tokenizer, template, conversations, train_on="last"):
         ended = through_answer(item)
         size = answer_tokens(ended)
         trained = [False] * (len(ended) - size) + [True] * size

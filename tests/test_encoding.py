@@ -92,6 +92,26 @@ def test_truncation_takes_from_the_prompt_first() -> None:
     assert truncate_prompt(Encoded(ids, trained), 10) == Encoded(ids, trained)
 
 
+def test_truncation_leaves_later_answers_whole() -> None:
+    #      0  1-3 prompt   4-6 answer  7-8 prompt  9-10 answer
+    trained = [False] * 4 + [True] * 3 + [False] * 2 + [True] * 2
+    row = Encoded(list(range(11)), trained)
+    flags = dict(enumerate(trained))
+    for limit in range(1, 12):
+        cut = truncate_prompt(row, limit)
+        assert len(cut) == limit
+        assert cut.ids[0] == 0
+        lost = 11 - limit
+        if limit >= 4:  # the last answer and its marker stay
+            assert cut.ids == [0, *range(1 + lost, 11)]
+            begun = 3 <= lost < 7  # the row begins with the first answer, or with its rest
+            expected = [flags[i] and not (begun and i < 7) for i in cut.ids]
+            assert cut.trained == expected
+        else:
+            assert cut.ids == [0, 8, 9, 10][:limit]
+    assert row.trained == trained
+
+
 def test_rows_that_cannot_be_used_are_counted() -> None:
     tok = tiny.tokenizer()
     long = Example.single("the cat sat on the mat " * 20, "hello")

@@ -26,6 +26,7 @@ from espalier.templates import Template
 from espalier.terminal import Brush, visible, wants_colour
 from espalier.train.config import SFTConfig
 from espalier.train.preview_rows import (
+    last_learnt,
     length_lines,
     line,
     model_lines,
@@ -78,7 +79,7 @@ def _sft(context: StageContext, brush: Brush, count: int, seed: int) -> Iterator
         yield f"row {number + 1:,} ({visible(examples[number].id)}): {looked.fate(number)}"
         yield paint_row(tokenizer, looked.encoded[number], brush, looked.limit_of(number))
     yield ""
-    yield from model_lines(source, tokenizer, template, new)
+    yield from model_lines(source, tokenizer, template, new, looked.encoded)
     yield from _row_lines(looked, len(held_back))
     yield from length_lines({"row": looked.lengths(), "learnt": looked.learnt()})
     yield from _step_lines(options, looked.counts.kept)
@@ -162,10 +163,10 @@ def _row_lines(looked: Looked, held_back: int) -> Iterator[str]:
 def _step_lines(options: SFTConfig, rows: int) -> Iterator[str]:
     per_epoch = -(-rows // options.minibatch)
     total = math.ceil(options.epochs * per_epoch)
+    epochs = "1 epoch" if options.epochs == 1 else f"{options.epochs:g} epochs"
     yield line(
         "steps",
-        f"{per_epoch:,} an epoch (minibatches of {options.minibatch}), {total:,} in "
-        f"{options.epochs:g} epochs",
+        f"{per_epoch:,} an epoch (minibatches of {options.minibatch}), {total:,} in {epochs}",
     )
 
 
@@ -218,11 +219,6 @@ def _frozen_warnings(options: SFTConfig, new: Sequence[str]) -> Iterator[str]:
             "the tokens " + ", ".join(map(visible, new)) + " are new to the model, and "
             "freeze_embeddings keeps it from learning them"
         )
-
-
-def last_learnt(row: Encoded) -> int | None:
-    """The place of the last learnt token."""
-    return max((i for i, trained in enumerate(row.trained) if trained), default=None)
 
 
 def _before_last(example: Example) -> Any:

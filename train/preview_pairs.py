@@ -6,10 +6,11 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from espalier.encoding import Encoded, encode_conversations, through_answer
+from espalier.encoding import Encoded
 from espalier.errors import StageError
 from espalier.models import load_tokenizer, new_markers
 from espalier.records import Message, PreferencePair
+from espalier.rewarding import encode_answers
 from espalier.run import StageContext
 from espalier.templates import Template
 from espalier.terminal import Brush, visible
@@ -18,7 +19,7 @@ from espalier.train.preview_rows import (
     length_lines,
     line,
     model_lines,
-    paint_ids,
+    paint_cut,
     position_limit,
 )
 from espalier.train.reward import reading_of, reward_seed, rows_of, start_of
@@ -47,7 +48,9 @@ def preview_pairs(context: StageContext, brush: Brush, count: int, seed: int) ->
         yield ""
         yield from _pair_lines(tokenizer, template, train[number], limit, options, brush)
     yield ""
-    yield from model_lines(source, tokenizer, template, new)
+    sides = [((*p.prompt, Message("assistant", p.chosen)), p.meta) for p in train[:100]]
+    encoded = encode_answers(tokenizer, template, sides)
+    yield from model_lines(source, tokenizer, template, new, encoded)
     if len(tokenizer) > known:
         yield line("", f"{len(tokenizer) - known:,} tokens more than this model has had")
     extra = f"; {leaked:,} left out for a held-out prompt" if leaked else ""
@@ -84,7 +87,7 @@ def _pair_lines(
     sides = (("chosen", row.chosen, pair.chosen), ("rejected", row.rejected, pair.rejected))
     for name, ids, answer in sides:
         turns = (*pair.prompt, Message("assistant", answer))
-        whole = through_answer(encode_conversations(tokenizer, template, [(turns, pair.meta)])[0])
+        (whole,) = encode_answers(tokenizer, template, [(turns, pair.meta)])
         cut = len(whole) - len(ids)
         yield f"  {name}: {len(ids):,} tokens" + (f", {cut:,} cut off" if cut else "")
         yield _painted(tokenizer, whole, ids, brush) + brush.note("score")
@@ -95,14 +98,7 @@ def _painted(tokenizer: Any, whole: Encoded, ids: Sequence[int], brush: Brush) -
     taken = next(
         k for k in range(len(whole)) if whole.ids[1 + k : k + len(ids)] == list(ids[1:])
     )  # tokens lost after the first
-    ended = len(whole) - taken - len(ids)
-    if not taken and not ended:
-        return paint_ids(tokenizer, whole, brush, 0, len(whole))
-    parts = [paint_ids(tokenizer, whole, brush, 0, 1)]
-    parts += [brush.note(f"{taken:,} tokens cut off")] if taken else []
-    parts.append(paint_ids(tokenizer, whole, brush, 1 + taken, taken + len(ids)))
-    parts += [brush.note(f"{ended:,} tokens cut off")] if ended else []
-    return "".join(parts)
+    return paint_cut(tokenizer, whole, brush, taken, len(whole) - taken - len(ids))
 
 
 def _length_lines(rows: Sequence[EncodedPair]) -> Iterator[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from espalier.fitting import Encoded, cuts
+from espalier.fitting import Encoded, cuts, truncate_prompt
 from espalier.inspection import percentiles
 from espalier.templates import Template
 from espalier.terminal import Brush, visible
@@ -19,12 +20,21 @@ _PERCENTILES = (0, 50, 90, 99, 100)
 def paint_row(tokenizer: Any, row: Encoded, brush: Brush, limit: int | None = None) -> str:
     """A row's text by runs of learnt and masked tokens; what `limit` cuts off is only counted."""
     taken, ended = cuts(row, limit)
-    parts = [] if not taken else [paint_ids(tokenizer, row, brush, 0, 1)]
-    if taken:
-        parts.append(brush.note(f"{taken:,} tokens cut off"))
-    parts.append(paint_ids(tokenizer, row, brush, 1 + taken if taken else 0, len(row) - ended))
-    if ended:
-        parts.append(brush.note(f"{ended:,} tokens cut off"))
+    if limit is not None and (taken or ended):
+        kept = truncate_prompt(row, limit)
+        flags = [*kept.trained[:1], *[False] * taken, *kept.trained[1:], *[False] * ended]
+        row = Encoded(row.ids, flags)
+    return paint_cut(tokenizer, row, brush, taken, ended)
+
+
+def paint_cut(tokenizer: Any, row: Encoded, brush: Brush, taken: int, ended: int) -> str:
+    """A row without `taken` tokens after its first, and without `ended` at its end."""
+    if not taken and not ended:
+        return paint_ids(tokenizer, row, brush, 0, len(row))
+    parts = [paint_ids(tokenizer, row, brush, 0, 1)]
+    parts += [brush.note(f"{taken:,} tokens cut off")] if taken else []
+    parts.append(paint_ids(tokenizer, row, brush, 1 + taken, len(row) - ended))
+    parts += [brush.note(f"{ended:,} tokens cut off")] if ended else []
     return "".join(parts)
 
 
@@ -82,12 +92,18 @@ def line(label: str, text: str) -> str:
 
 
 def model_lines(
-    source: Path | str, tokenizer: Any, template: Template, new: Sequence[str]
+    source: Path | str,
+    tokenizer: Any,
+    template: Template,
+    new: Sequence[str],
+    rows: Sequence[Encoded],
 ) -> Iterator[str]:
-    """Model, template and special tokens."""
+    """Model, template with the special tokens that end the answers of the rows, tokens."""
     yield line("model", visible(str(source)))
-    ends = ", ".join(visible(text) for text in template.stop)
-    yield line("template", template.name + (f"; an answer ends with {ends!r}" if ends else ""))
+    special = special_ids(tokenizer)
+    last = Counter(row.ids[i] for row in rows if (i := last_learnt(row)) is not None)
+    ends = ", ".join(visible(special[i]) for i, _ in last.most_common() if i in special)
+    yield line("template", template.name + (f"; answers end with {ends}" if ends else ""))
     names = ("bos", "eos", "pad")
     tokens = [
         (n, getattr(tokenizer, f"{n}_token"), getattr(tokenizer, f"{n}_token_id")) for n in names
@@ -96,6 +112,11 @@ def model_lines(
     yield line("tokens", f"{len(tokenizer):,} in all; " + ", ".join(shown))
     if new:
         yield line("", "new in this model: " + ", ".join(visible(text) for text in new))
+
+
+def last_learnt(row: Encoded) -> int | None:
+    """The place of the last learnt token."""
+    return max((i for i, trained in enumerate(row.trained) if trained), default=None)
 
 
 def length_lines(lengths: Mapping[str, list[int]]) -> Iterator[str]:
