@@ -27,9 +27,8 @@ from espalier.train.config_rl import PPOConfig  # noqa: E402
 from espalier.train.config_rollout import RolloutOptions  # noqa: E402
 from espalier.train.monitor import read_metrics  # noqa: E402
 from espalier.train.ppo_loop import PPO  # noqa: E402
-from espalier.train.rollout import Prompt, sample_episodes  # noqa: E402
+from espalier.train.rollout import Prompt, SamplingRules, sample_episodes  # noqa: E402
 from espalier.train.rollout_engine import (  # noqa: E402
-    SamplingRules,
     TransformersRollouts,
     importance_cap,
     open_rollouts,

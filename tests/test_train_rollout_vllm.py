@@ -29,8 +29,7 @@ from espalier.train.config_rl import PPOConfig  # noqa: E402
 from espalier.train.config_rollout import RolloutOptions  # noqa: E402
 from espalier.train.monitor import read_metrics  # noqa: E402
 from espalier.train.ppo_loop import PPO, TIMINGS  # noqa: E402
-from espalier.train.rollout import Prompt  # noqa: E402
-from espalier.train.rollout_engine import SamplingRules  # noqa: E402
+from espalier.train.rollout import Prompt, SamplingRules  # noqa: E402
 from espalier.train.rollout_vllm import VLLMRollouts  # noqa: E402
 
 pytestmark = VLLM

@@ -32,8 +32,8 @@ from espalier.train.ppo_parts import Parts
 from espalier.train.ppo_run import Run
 from espalier.train.ppo_watch import check_samples, describe
 from espalier.train.reward_mix import Answers, by_term, mix
-from espalier.train.rollout import answer_text, prompts_at, sample_episodes
-from espalier.train.rollout_engine import SamplingRules, open_rollouts
+from espalier.train.rollout import SamplingRules, answer_text, prompts_at, sample_episodes
+from espalier.train.rollout_engine import open_rollouts
 
 # Metrics that depend on the machine's speed; everything else is reproducible.
 TIMINGS = (

@@ -104,6 +104,24 @@ def truncated(ids: Sequence[int], stop_ids: Sequence[int]) -> tuple[tuple[int, .
     return tuple(ids), False
 
 
+@dataclass(frozen=True, slots=True)
+class SamplingRules:
+    """How every episode of a run is sampled: from the whole distribution at `temperature`.
+
+    `longest` is the most tokens of a prompt; `autocast` the type of the training's forward pass
+    where that is not float32; `token_budget` the padded tokens of one batch (transformers only).
+    """
+
+    stop_ids: Sequence[int]
+    pad_id: int
+    max_new_tokens: int
+    temperature: float
+    seed: int
+    autocast: torch.dtype | None
+    token_budget: int
+    longest: int
+
+
 def sample_episodes(
     model: Any,
     prompts: Sequence[Prompt],

@@ -7,7 +7,6 @@ log-probabilities that it sampled them with, tempered as the policy is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
@@ -15,28 +14,10 @@ import torch
 from espalier.engines.vllm_process import has_vllm
 from espalier.train.actors import Episode
 from espalier.train.config_rollout import VLLM_IMPORTANCE_CAP
-from espalier.train.rollout import Prompt, sample_episodes
+from espalier.train.rollout import Prompt, SamplingRules, sample_episodes
 
 if TYPE_CHECKING:
     from espalier.train.config_rl import PPOConfig
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingRules:
-    """How every episode of a run is sampled: from the whole distribution at `temperature`.
-
-    `longest` is the most tokens of a prompt; `autocast` the type of the training's forward pass
-    where that is not float32; `token_budget` the padded tokens of one batch (transformers only).
-    """
-
-    stop_ids: Sequence[int]
-    pad_id: int
-    max_new_tokens: int
-    temperature: float
-    seed: int
-    autocast: torch.dtype | None
-    token_budget: int
-    longest: int
 
 
 class RolloutEngine(Protocol):

@@ -39,8 +39,7 @@ from espalier.models import quiet
 from espalier.progress import say
 from espalier.train.actors import Episode
 from espalier.train.config_rollout import RolloutOptions
-from espalier.train.rollout import Prompt, truncated
-from espalier.train.rollout_engine import SamplingRules
+from espalier.train.rollout import Prompt, SamplingRules, truncated
 
 MEMORY_FOLDER = Path("/dev/shm")
 SHARD_SIZE = "2GB"
