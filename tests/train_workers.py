@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +36,7 @@ class Job(BaseModel):
     sample_every: int = 0
     bad_loss: int | None = Field(None, description="Step whose loss is not a number.")
     bad_gradient: int | None = Field(None, description="Step whose gradient is not a number.")
+    die_at: int | None = Field(None, description="Step in which the second process is killed.")
     training: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -102,6 +105,8 @@ def run(context: StageContext) -> dict[str, Any]:
         said.append(str(step))
         return [{"id": "a", "text": str(found[0].ids)}]
 
+    if job.die_at is not None and not launch.is_main():
+        die_at(job.die_at)
     counts = fit(
         model, data, task, options(**job.training), folder=context.folder, seed=5,
         validation=Validation.model_validate(job.validation) if job.validation else None,
@@ -116,6 +121,20 @@ def run(context: StageContext) -> dict[str, Any]:
     return {**counts, "samples": said}
 
 
+def die_at(step: int) -> None:
+    """Let this process be killed in the middle of a step."""
+    from espalier.train.trainer import StepTrainer
+
+    original = StepTrainer.training_step
+
+    def training_step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step == step - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(self, *args, **kwargs)
+
+    StepTrainer.training_step = training_step  # type: ignore[method-assign]
+
+
 def parts(job: Job) -> tuple[Any, Any, Any, list[Any], list[Any]]:
     """The model to train, the model inside it, the task, training rows, validation rows."""
     kind = "causal" if job.task == "tokens" else "reward"
@@ -126,7 +145,8 @@ def parts(job: Job) -> tuple[Any, Any, Any, list[Any], list[Any]]:
     if job.double:
         plain, task = plain.double(), Wide(0)
     if job.task == "reward":
-        from espalier.train.reward import BradleyTerry, EncodedPair
+        from espalier.train.reward_loss import BradleyTerry
+        from espalier.train.reward_pairs import EncodedPair
 
         task = BradleyTerry(tiny.tokenizer().pad_token_id, 1e-3)
         twice = zip(data, rows(job.count, seed=4), strict=True)

@@ -9,8 +9,11 @@ from typing import Any
 import torch
 import transformers
 
-from espalier.errors import UsageError, require
+from espalier.errors import InputError, UsageError, require
+from espalier.files import read_json
 from espalier.train.config_parts import Optimisation
+
+DEEPSPEED = Path(__file__).resolve().parent / "deepspeed"
 
 
 def autocast_dtype(precision: str, device: str) -> torch.dtype | None:
@@ -46,6 +49,50 @@ def warmup_steps(warmup: float, total: int) -> int:
             expected=f"fewer than {total:,} steps, or a fraction below 1",
         )
     return steps
+
+
+def deepspeed_config(
+    given: Any, options: Optimisation, autocast: torch.dtype | None
+) -> dict[str, Any]:
+    """DeepSpeed's configuration: "zero2" or "zero3" (ours), a JSON file, or a mapping.
+
+    Mixed precision is set to the recipe's: DeepSpeed refuses autocast that it does not know of.
+    Its micro-batches have a fixed size that follows from `minibatch` and only enters its own
+    logs; passes are cut by `token_budget` as everywhere, every process makes equally many of them
+    (weights may be gathered by all at once), and the last one is said to be the boundary at
+    which it steps. Raises MissingExtra where it is not installed, InputError for a file that is
+    not there, UsageError beside options that exclude it.
+    """
+    require("deepspeed", extra="train", feature="trainer_arguments.deepspeed")
+    if options.distributed == "fsdp":
+        raise UsageError(
+            "DeepSpeed and FSDP exclude each other.",
+            where="distributed: fsdp beside trainer_arguments.deepspeed",
+            hint="leave one out",
+        )
+    if options.optimizer not in ("adamw", "sgd"):
+        raise UsageError(
+            f"DeepSpeed flattens weights, and the optimizer {options.optimizer} needs matrices.",
+            where=f"optimizer: {options.optimizer} beside trainer_arguments.deepspeed",
+            hint="use adamw",
+        )
+    config = dict(given) if isinstance(given, dict) else _read_deepspeed(str(given))
+    kind = str(autocast or torch.bfloat16).removeprefix("torch.")
+    config["torch_autocast"] = {"enabled": autocast is not None, "dtype": kind}
+    return config
+
+
+def _read_deepspeed(name: str) -> dict[str, Any]:
+    shipped = DEEPSPEED / f"{name}.json"
+    path = shipped if shipped.is_file() else Path(name).expanduser()
+    if not path.is_file():
+        raise InputError(
+            "A DeepSpeed configuration is not there.",
+            where=f"trainer_arguments.deepspeed: {name}",
+            expected="zero2, zero3, or a JSON file",
+        )
+    config: dict[str, Any] = read_json(path)
+    return config
 
 
 def training_arguments(
@@ -106,7 +153,7 @@ def training_arguments(
     if options.distributed == "fsdp" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         values |= {"fsdp": True, "fsdp_config": {"version": 2}}
     if values.get("deepspeed"):
-        require("deepspeed", extra="train", feature="trainer_arguments.deepspeed")
+        values["deepspeed"] = deepspeed_config(values["deepspeed"], options, autocast)
     try:
         arguments = transformers.TrainingArguments(**values)
     except (ValueError, TypeError, ImportError) as error:

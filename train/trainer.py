@@ -354,7 +354,8 @@ class StepTrainer(transformers.Trainer):
             self.is_fsdp_enabled = True
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
-        if self.team.world > 1 and self.model is self.plain:
+        wrapped = self.team.world > 1 or self.is_deepspeed_enabled
+        if wrapped and self.model is self.plain:
             self.model = self.model_wrapped = Root(self.plain)
             # Dropout in one process must not be that in another.
             torch.manual_seed(self.args.seed * self.team.world + self.team.rank)
