@@ -45,6 +45,18 @@ def test_the_interval_is_wilsons(wins: int, n: int) -> None:
     assert (found["accuracy"], found["n"]) == (wins / n, n)
 
 
+def test_pairs_of_one_prompt_are_not_counted_as_independent() -> None:
+    wins = [True, True, True, False, True, False, False, True]
+    alone = report.by_prompt([str(i) for i in range(8)], wins)
+    # 8/7 of the variance: the clusters' is the one without bias.
+    assert alone["design_effect"] == pytest.approx(8 / 7)
+    # Every pair four times says no more than once.
+    four = report.by_prompt([str(i // 4) for i in range(32)], [w for w in wins for _ in range(4)])
+    assert four["design_effect"] == pytest.approx(4 * 8 / 7)
+    assert (four["low"], four["high"]) == pytest.approx((alone["low"], alone["high"]))
+    assert report.by_prompt(["a"], [True])["design_effect"] == 1.0
+
+
 def test_ties_are_no_wins_and_are_counted() -> None:
     data = rows(6)
     value = report.summary(data, [1.0, 0.0, 2.0, 0.5, 0.0, 3.0], [0.0, 0.0, 2.0, 1.0, -1.0, 3.0])

@@ -127,8 +127,12 @@ def run(context: StageContext) -> dict[str, Any]:
 
 def plan(context: StageContext) -> list[str]:
     """What the stage will do, for `espalier recipe explain`."""
+    options: RewardConfig = context.options
     names = ", ".join(source.path for source in pair_sources(context))
-    return [f"from {start_of(context)}, {context.options.epochs:g} epochs over {names}"]
+    how = f"from {start_of(context)}, {options.epochs:g} epochs over {names}"
+    how += ", whole rankings" if options.group_rankings else ""
+    how += f", adapters of rank {options.lora.r}" if options.lora is not None else ""
+    return [how]
 
 
 # What it starts from ----------------------------------------------------------------------

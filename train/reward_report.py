@@ -50,6 +50,7 @@ def summary(
         "prompts": len({row.prompt for row in rows}),
         **share(gap > 0 for gap in gaps),
         "ties": sum(gap == 0 for gap in gaps),
+        "by_prompt": by_prompt([row.prompt for row in rows], [gap > 0 for gap in gaps]),
         "by_kind": _by(rows, gaps, lambda row: row.kind),
         "by_language": _by(rows, gaps, lambda row: row.language),
         "by_source": _by(rows, gaps, lambda row: row.source),
@@ -71,7 +72,26 @@ def share(wins: Iterable[bool]) -> dict[str, float]:
     return {"n": n, "accuracy": p, "low": low, "high": high}
 
 
-def wilson(p: float, n: int) -> tuple[float, float]:
+def by_prompt(prompts: Sequence[str], wins: Sequence[bool]) -> dict[str, float]:
+    """The interval when pairs of one prompt go together: Wilson's with n / `design_effect` pairs.
+
+    The effect is the variance of the share with prompts as clusters (Cochran 1977, section 11.3)
+    over that of independent pairs, at least 1.
+    """
+    n, p = len(wins), sum(wins) / len(wins)
+    sums: dict[str, float] = defaultdict(float)
+    for name, win in zip(prompts, wins, strict=True):
+        sums[name] += win - p
+    m = len(sums)
+    effect = 1.0
+    if m > 1 and 0 < p < 1:
+        variance = m / (m - 1) * sum(value**2 for value in sums.values()) / n**2
+        effect = max(1.0, variance / (p * (1 - p) / n))
+    low, high = wilson(p, n / effect)
+    return {"low": low, "high": high, "design_effect": effect}
+
+
+def wilson(p: float, n: float) -> tuple[float, float]:
     """The 95 % interval of a share `p` of `n` (Wilson 1927)."""
     middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z * (p * (1 - p) / n + Z * Z / (4 * n * n)) ** 0.5 / (1 + Z * Z / n)
@@ -238,11 +258,11 @@ def margins(rows: Sequence[EncodedPair], gaps: Sequence[float]) -> dict[str, Any
 
 def reliability(value: dict[str, Any]) -> list[str]:
     """What the numbers allow to say, in plain sentences."""
-    low, high = value["low"], value["high"]
+    low, high = value["by_prompt"]["low"], value["by_prompt"]["high"]
     said = [
         f"{value['pairs']:,} held-out pairs on {value['prompts']:,} prompts: accuracy "
-        f"{value['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%} "
-        "(pairs taken as independent)."
+        f"{value['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%}"
+        + (" (pairs of one prompt taken together)." if value["prompts"] < value["pairs"] else ".")
     ]
     if low <= 0.5 <= high:
         said.append("The interval holds 50 %: no difference to chance is shown.")

@@ -136,7 +136,8 @@ def can_share(model: Any, rows: Sequence[Answers], pad: int) -> bool:
         return False
     if getattr(inner.config, "_attn_implementation", None) not in MASKED or has_dropout(inner):
         return False
-    tried = sorted(rows, key=tree_size)[:: max(1, len(rows) // 4)][:4]
+    ordered = sorted(rows, key=tree_size)
+    tried = [ordered[place * (len(ordered) - 1) // 3] for place in range(4)]
     was_training = model.training
     model.eval()
     try:
