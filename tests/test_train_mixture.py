@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +85,12 @@ def test_a_curriculum_goes_from_easy_to_hard() -> None:
     # Windows of 4 minibatches come in order; inside of one, lengths are bucketed and shuffled.
     lengths = [1 + (i * 13) % 29 for i in range(200)]
     batches = epoch_order(lengths, 5, seed=2, epoch=0, window=4, order=order)
-    windows = [sum(batches[i : i + 4], []) for i in range(0, 40, 4)]
+    windows = [list(chain.from_iterable(batches[i : i + 4])) for i in range(0, 40, 4)]
     for number, window in enumerate(windows):
         assert sorted(window) == sorted(rows[number * 20 : (number + 1) * 20])
-    assert all(
-        max(scores[i] for i in a) <= min(scores[i] for i in b)
-        for a, b in zip(windows, windows[1:], strict=False)
-    )
+    assert all(max(scores[i] for i in a) <= min(scores[i] for i in b) for a, b in pairwise(windows))
     one = epoch_order(lengths, 5, seed=2, epoch=0, window=1, order=order)
-    assert sum(one, []) == rows
+    assert list(chain.from_iterable(one)) == rows
 
 
 def test_difficulty_of_rows() -> None:

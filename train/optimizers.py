@@ -151,8 +151,8 @@ def split_parameters(model: nn.Module) -> tuple[list[Tensor], list[Tensor], list
         if not parameter.requires_grad:
             continue
         inside = any(part.isdigit() for part in name.split("."))
-        if parameter.ndim < 2 or (inside and min(parameter.shape) == 1):
-            # Scales such as those of IA3 are vectors, whatever their shape.
+        if parameter.ndim < 2 or ".ia3_l." in name:
+            # The scales of IA3 are vectors, whatever their shape.
             vectors.append(parameter)
         elif parameter.ndim == 2 and inside and id(parameter) not in embeddings:
             hidden.append(parameter)
