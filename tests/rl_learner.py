@@ -45,6 +45,7 @@ def make_learner(
     reward: Any = None,
     stop: tuple[int, ...] = (),
     stop_rules: dict[str, float] | None = None,
+    seed: int = 5,
     **values: Any,
 ) -> PPO:
     """A learner on random models. `stop` are more tokens that end an answer, so that many do;
@@ -61,7 +62,7 @@ def make_learner(
     if options.lora is not None:
         first = None
         if not policy_adapters.has_adapters(policy):
-            policy = policy_adapters.fresh_adapters(policy, options.lora, 5)
+            policy = policy_adapters.fresh_adapters(policy, options.lora, seed)
     pool, _ = rollouts.prompt_pool(rl_models.prompts(), tokenizer, TEMPLATE, 64)
     critic = None
     if options.critic == "separate":
@@ -80,7 +81,7 @@ def make_learner(
         stop_ids=(*rollouts.stop_tokens(policy, tokenizer, TEMPLATE), *stop),
         pretraining=pretraining_rows(tokenizer) if options.pretraining_mix else (),
     )
-    return PPO(parts, options, folder, seed=5)
+    return PPO(parts, options, folder, seed=seed)
 
 
 def pretraining_rows(tokenizer: Any) -> list[Encoded]:

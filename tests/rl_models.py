@@ -88,3 +88,8 @@ def rule_short(example: Example, answer: str) -> float:
 def rule_letter(example: Example, answer: str) -> float:
     """A reward rule: the share of the letter a."""
     return answer.count("a") / max(len(answer), 1)
+
+
+def rule_contains(example: Example, answer: str) -> float:
+    """A reward rule: whether the answer contains an x."""
+    return float("x" in answer)

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import ppo_reference as reference
 import pytest
@@ -239,12 +240,28 @@ def test_prompts_that_are_too_long_are_left_out_and_none_left_is_an_error(tmp_pa
 
 
 @pytest.mark.slow
-def test_ppo_raises_a_rule_reward(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("seed", "values"),
+    [
+        pytest.param(1, {}, marks=pytest.mark.ci_slice),
+        (2, {}),
+        (3, {}),
+        (1, {"lora": {"r": 8}}),
+    ],
+    ids=["1", "2", "3", "lora"],
+)
+def test_ppo_reaches_nearly_all_of_a_rules_reward(
+    tmp_path: Path, seed: int, values: dict[str, Any]
+) -> None:
+    # The rule is 1 for an answer that contains an x, which about one in five does at first.
     learner = make_learner(
-        tmp_path, rollout_batch=64, minibatch=16, iterations=15, learning_rate=5e-3,
-        kl_coefficient=0.01, no_end_score=None, max_new_tokens=8, gamma=1.0, gae_lambda=0.95,
+        tmp_path, seed=seed, policy=rl_models.make_model(seed=seed), max_new_tokens=8,
+        rules={"rl_models:rule_contains": 1.0}, rollout_batch=64, minibatch=16, iterations=20,
+        learning_rate=5e-3, kl_coefficient=0.01, no_end_score=None, gamma=1.0, gae_lambda=0.95,
+        kl_limit=None, **values,
     )  # fmt: skip
     learner.run()
     scores = [line["score"] for line in read_metrics(tmp_path / "metrics.jsonl")]
-    assert sum(scores[:3]) / 3 < 0.1
-    assert sum(scores[-3:]) / 3 > 0.4
+    print(f"seed {seed}: {scores[0]:.2f} at first, {scores[-5:]} at the end")
+    assert scores[0] < 0.4
+    assert sum(scores[-5:]) / 5 >= 0.95
