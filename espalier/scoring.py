@@ -196,9 +196,11 @@ def sequence_scores(
     last real position only; other classifiers get a mask and pool their own way. Where
     `separator` is given, tokens after the first one are of type 1 (see `separator_of`).
     """
+    import torch
+
     inner = unwrapped(model)
     if pools_by_position(model):
-        rows = _arange(ids)
+        rows = torch.arange(len(ids), device=ids.device)
 
         def forward(input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
             hidden = inner.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
@@ -214,14 +216,15 @@ def sequence_scores(
             _classified(model, row[None, :size], lengths[i : i + 1], separator)
             for i, (row, size) in enumerate(zip(ids, lengths.tolist(), strict=True))
         ]
-        return _torch().cat(parts)
+        return torch.cat(parts)
     return _classified(model, ids, lengths, separator)
 
 
 def _classified(
     model: Any, ids: torch.Tensor, lengths: torch.Tensor, separator: int | None
 ) -> torch.Tensor:
-    torch = _torch()
+    import torch
+
     mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
     extra = {}
     if separator is not None:
@@ -280,14 +283,6 @@ def reward_scores(
                 results[index] = score
     model.train(was_training)
     return results
-
-
-def _arange(ids: torch.Tensor) -> torch.Tensor:
-    return _torch().arange(len(ids), device=ids.device)
-
-
-def _torch() -> Any:
-    return require("torch", extra="evaluate", feature="Scoring with a reward model")
 
 
 def _check(sequences: Sequence[Sequence[int]]) -> None:
