@@ -6,14 +6,18 @@ a reward model pleases that one whatever its answers are worth.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from espalier.errors import UsageError
 from espalier.files import hash_path, read_json
 from espalier.rewarding import RewardScorer, check_reward_folder, normalisation
 
 PPO_MANIFEST = "ppo/manifest.json"
+# PPO's input that it only watches: it learns nothing from it.
+HELD_OUT = "held_out"
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class RewardModel:
     deviation: float
     normalised: bool
     training: bool  # PPO was trained against it
+    chose: bool = False  # PPO's policy was chosen by it, as its held-out reward
     label: str | int | None = None
     template: str | None = None
 
@@ -33,6 +38,7 @@ class RewardModel:
     def signature(self) -> str:
         scale = "reference-answers" if self.normalised else "none"
         tail = "|training-reward:yes" if self.training else ""
+        tail += "|chose-the-policy:yes" if self.chose else ""
         return (
             f"espalier.reward|model:{self.name}|normalised:{scale}|end-marker:added"
             f"{self.reading}{tail}"
@@ -63,7 +69,11 @@ def find_reward_model(
     """
     folder = path / "model" if (path / "model").is_dir() else path
     check_reward_folder(folder, text, "evaluate.reward_model")
-    training = _trained_against(folder, run)
+    manifest = run / PPO_MANIFEST
+    value = read_json(manifest) if manifest.is_file() else {}
+    ppo = value if isinstance(value, dict) else {}
+    taken = _taken(folder, ppo.get("inputs", {}))
+    training = bool(taken - {HELD_OUT})
     if training and not allow_training:
         raise UsageError(
             f"The reward model '{text}' is the one that PPO was trained against, so it can't "
@@ -73,23 +83,24 @@ def find_reward_model(
             hint="set `allow_training_reward: true` to show its score all the same",
         )
     mean, deviation, normalised = normalisation(folder)
-    return RewardModel(text, folder, mean, deviation, normalised, training, label, template)
+    chose = HELD_OUT in taken and "model_after_iteration" in ppo.get("counts", {})
+    return RewardModel(
+        text, folder, mean, deviation, normalised, training, chose, label=label, template=template
+    )
 
 
-def _trained_against(folder: Path, run: Path) -> bool:
-    """Whether PPO of this run took the same files, by path or by content."""
-    manifest = run / PPO_MANIFEST
-    if not manifest.is_file():
-        return False
-    value = read_json(manifest)
-    inputs = value.get("inputs", {}) if isinstance(value, dict) else {}
+def _taken(folder: Path, inputs: Mapping[str, Any]) -> set[str]:
+    """Names of the inputs of PPO that are these files, by path or by content."""
+    if not inputs:
+        return set()
     hashes = {hash_path(folder), hash_path(folder.parent)}
     places = {folder.resolve(), folder.parent.resolve()}
-    return any(
-        item.get("sha256") in hashes or Path(str(item.get("path", ""))).resolve() in places
-        for item in inputs.values()
+    return {
+        name
+        for name, item in inputs.items()
         if isinstance(item, dict)
-    )
+        and (item.get("sha256") in hashes or Path(str(item.get("path", ""))).resolve() in places)
+    }
 
 
 def open_scorer(found: RewardModel, *, dtype: str, token_budget: int) -> RewardScorer:

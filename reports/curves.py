@@ -13,7 +13,8 @@ from espalier.reports.strings import known, pretty, t
 STAGES = ("base", "sft", "reward", "reward_eval", "ppo")
 # Charts in their order; the keys of one tuple share a chart.
 CHARTS = (
-    ("score",), ("reward",), ("loss",), ("accuracy",), ("margin",), ("kl", "kl_k3"),
+    ("score",), ("gain", "gain_low", "gain_high", "training_gain"), ("reward",), ("term",),
+    ("loss",), ("accuracy",), ("margin",), ("kl", "kl_k3"),
     ("clip_fraction", "value_clip_fraction"), ("entropy",), ("length",), ("no_end_rate",),
     ("value_loss",), ("policy_loss",), ("explained_variance",), ("learning_rate",),
     ("grad_norm", "critic_grad_norm"), ("tokens_per_second",), ("episodes_per_second",),

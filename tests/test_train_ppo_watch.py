@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import random
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,11 +31,14 @@ from rl_learner import (  # noqa: E402
 )
 
 from espalier.errors import InputError, StageError, UsageError  # noqa: E402
+from espalier.evaluate.rewards import find_reward_model  # noqa: E402
 from espalier.files import read_json  # noqa: E402
 from espalier.records import Example  # noqa: E402
+from espalier.reports import curves  # noqa: E402
 from espalier.run import StageRunner, execute  # noqa: E402
 from espalier.train import checkpoints, ppo, ppo_ends  # noqa: E402
 from espalier.train import held_out as ho  # noqa: E402
+from espalier.train import reward_mix as rm  # noqa: E402
 from espalier.train import rollout as rollouts  # noqa: E402
 from espalier.train.config_rewards import HeldOut  # noqa: E402
 from espalier.train.config_rl import PPOConfig  # noqa: E402
@@ -596,3 +602,114 @@ def test_a_policy_that_games_its_reward_is_found_out(tmp_path: Path) -> None:
         line for line in read_metrics(tmp_path / "metrics.jsonl") if line["split"] == "held_out"
     ]
     assert checks[-1]["training_gain"] > 0 > checks[-1]["gain_high"]
+
+
+# What readers see --------------------------------------------------------------------------
+
+
+def test_the_page_shows_stops_alarms_terms_and_checks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, [0.0, 1.0, 0.5, 0.3, 0.1], [0, 1, 2, 3, 4])
+    terms = (
+        rm.function_term("letter", rl_models.rule_letter, 1.0),
+        rm.rule_term("short", "length", {"max": 3}, 0.5, None),
+    )
+    values: dict[str, Any] = {"iterations": 8, "held_out": {"every": 1, "stop_after": 2}}
+    learner = watched(tmp_path / "ppo", letters("b"), **values)
+    parts = dataclasses.replace(learner.parts, terms=terms)
+    PPO(parts, learner.options, tmp_path / "ppo", seed=5).run()
+    (page,) = curves.read_curves(tmp_path, 50, 5)
+    kinds = {alarm["kind"]: alarm for alarm in page["alarms"]}
+    assert {"stopped", "over-optimisation"} <= set(kinds)
+    assert "stopped after iteration 3" in kinds["stopped"]["message"]
+    charts = {chart["key"]: chart for chart in page["charts"]}
+    assert {s["split"] for s in charts["score"]["series"]} == {"train", "held_out"}
+    assert {s["label"] for s in charts["score"]["series"]} == {"training", "held out"}
+    assert {s["label"] for s in charts["reward"]["series"]} >= {"Reward · letter", "Reward · short"}
+    assert {s["label"] for s in charts["gain"]["series"]} >= {"held-out reward", "training reward"}
+    assert not charts["gain"]["minor"]
+    assert {s["label"] for s in charts["term"]["series"]} == {"Term · letter", "Term · short"}
+
+
+def test_the_plan_says_what_the_score_is_and_what_checks_it(tmp_path: Path) -> None:
+    rewards = [{"model": "reward", "weight": 0.5}, {"rule": "length", "name": "short"}]
+    context = stage_context(
+        tmp_path, reward=None, rewards=rewards, score_clip=2.0, iterations=7,
+        held_out={"every": 3, "prompts": 4},
+    )  # fmt: skip
+    lines = ppo.plan(context)
+    assert "score: 0.5 × reward + 1 × short, within ± 2" in lines
+    # After iterations 0, 3, 6 and 7.
+    assert "4 checks by the held-out reward reward_eval on 4 prompts" in lines
+    assert "score: reward, within ± 4" in ppo.plan(stage_context(tmp_path))
+
+
+def test_the_evaluation_may_use_the_reward_that_was_only_watched(tmp_path: Path) -> None:
+    name = second_reward(stage_context(tmp_path))
+    for keep, chose in (("last", False), ("best", True)):
+        context = stage_context(
+            tmp_path, held_out={"reward": name, "prompts": 5, "every": 1}, keep=keep
+        )
+        execute(context, StageRunner("espalier.train.ppo", ("seed",), ppo.inputs, ppo.run))
+        found = find_reward_model(name, Path(name), context.run, allow_training=False)
+        assert (found.training, found.chose) == (False, chose)
+        assert ("chose-the-policy:yes" in found.signature) == chose
+    with pytest.raises(UsageError, match="trained against"):
+        find_reward_model("reward", context.run / "reward", context.run, allow_training=False)
+
+
+# Several processes -------------------------------------------------------------------------
+
+CHILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_train_ppo_watch as t
+t.share(Path(sys.argv[1]))
+"""
+
+
+def share(folder: Path) -> None:
+    """What each process runs: a mix of rewards, watched by another one."""
+    values: dict[str, Any] = {
+        "iterations": 2, "minibatch": 12, "held_out": {"every": 1}, "keep": "best"
+    }  # fmt: skip
+    learner = watched(folder, letters("b"), apart=5, **values)
+    terms = (
+        rm.function_term("letter", rl_models.rule_letter, 1.0),
+        rm.function_term("short", rl_models.rule_short, 0.1, 3.0),
+    )
+    parts = dataclasses.replace(learner.parts, terms=terms)
+    counts = PPO(parts, learner.options, folder, seed=5).run()
+    if learner.rank == 0:
+        (folder / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_two_processes_watch_and_mix_as_one_does(tmp_path: Path) -> None:
+    code = tmp_path / "share.py"
+    code.write_text(CHILD.format(tests=str(Path(__file__).parent)), encoding="utf-8")
+    results = []
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        command = [
+            sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}",
+            "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", str(code), str(folder),
+        ]  # fmt: skip
+        environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        counts = read_json(folder / "counts.json")
+        assert counts.pop("processes") == count
+        results.append((counts, list(read_metrics(folder / "metrics.jsonl"))))
+    (counts, one), (same, two) = results
+    assert counts["model_after_iteration"] == same["model_after_iteration"]
+    assert [line["split"] for line in one] == [line["split"] for line in two]
+    assert sum(line["split"] == "held_out" for line in one) == 3
+    for a, b in zip(one, two, strict=True):
+        # The largest ratio is that of the first process's own tokens.
+        for name in set(a) - {*TIMINGS, "split", "rollout_gap", "ratio_gap"}:
+            assert b[name] == pytest.approx(a[name], rel=1e-3, abs=1e-4), name

@@ -65,7 +65,27 @@ def plan(context: StageContext) -> list[str]:
         f"{options.iterations * options.rollout_batch:,} answers of up to "
         f"{options.max_new_tokens} tokens",
         f"{options.epochs} epochs of {options.minibatches} minibatches: {steps}",
+        f"score: {score_in_words(options)}",
+        *_checks(options),
     ]
+
+
+def score_in_words(options: PPOConfig) -> str:
+    """The terms of the score with their weights, and what holds it."""
+    terms = [f"{term.weight:g} × {term.name}" for term in options.rewards]
+    terms += [f"{weight:g} × {name}" for name, weight in options.rules.items()]
+    terms += [options.reward] if options.reward else []
+    held = f", within ± {options.score_clip:g}" if options.score_clip is not None else ""
+    return " + ".join(terms) + held
+
+
+def _checks(options: PPOConfig) -> list[str]:
+    held = options.held_out
+    if held is None:
+        return []
+    prompts = f"{held.prompts} prompts" if isinstance(held.prompts, int) else held.prompts
+    times = -(-options.iterations // held.every) + 1
+    return [f"{times} checks by the held-out reward {held.reward} on {prompts}"]
 
 
 def run(context: StageContext) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def load(learner: Run, checkpoint: checkpoints.Checkpoint) -> None:
     """Put everything back that `save` wrote."""
     state = torch.load(checkpoint.path / "optimizers.pt", weights_only=True)
     for name, network in _networks(learner).items():
-        _load_network(network, checkpoint.path / f"{name}.safetensors", str(learner.device))
+        _load_network(network, checkpoint.path / f"{name}.safetensors")
         getattr(learner, f"{name}_optimizer").load_state_dict(state[name])
     torch.set_rng_state(state["rng"])
     learner.iteration = checkpoint.step
@@ -70,7 +70,7 @@ def save_policy(learner: Run, store: Path) -> None:
 def load_policy(learner: Run, checkpoint: checkpoints.Checkpoint) -> None:
     """Take back the policy alone, of a checkpoint or of `save_policy`."""
     path = checkpoint.path / "policy.safetensors"
-    _load_network(_networks(learner)["policy"], path, str(learner.device))
+    _load_network(_networks(learner)["policy"], path)
 
 
 def _networks(learner: Run) -> dict[str, Any]:
@@ -95,14 +95,14 @@ def _save_network(network: torch.nn.Module, path: Any) -> None:
     save_file(trained, str(path))
 
 
-def _load_network(network: torch.nn.Module, path: Any, device: str) -> None:
+def _load_network(network: torch.nn.Module, path: Any) -> None:
     from safetensors.torch import load_file, load_model
 
     if all(p.requires_grad for p in network.parameters()):
-        load_model(network, path, device=device)
+        load_model(network, path)
         return
     trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
-    found = load_file(path, device=device)
+    found = load_file(path)
     if trained.keys() != found.keys():
         raise InputError(
             "The checkpoint holds other weights than the ones that are trained.",
