@@ -26,6 +26,7 @@ from espalier.train.actors import Episode  # noqa: E402
 from espalier.train.config_rl import PPOConfig  # noqa: E402
 from espalier.train.config_rollout import RolloutOptions  # noqa: E402
 from espalier.train.monitor import read_metrics  # noqa: E402
+from espalier.train.policy_adapters import policy_weights  # noqa: E402
 from espalier.train.ppo_loop import PPO  # noqa: E402
 from espalier.train.rollout import Prompt, SamplingRules, sample_episodes  # noqa: E402
 from espalier.train.rollout_engine import (  # noqa: E402
@@ -155,6 +156,15 @@ def test_the_metrics_say_what_handing_over_took(tmp_path: Path) -> None:
     [line] = read_metrics(learner.folder / "metrics.jsonl")
     assert line["seconds_syncing"] >= 0
     assert counts["rollouts"] == "transformers"
+
+
+def test_a_sampler_with_other_weights_is_an_alarm(tmp_path: Path) -> None:
+    learner = make_learner(tmp_path, iterations=1)
+    engine = watched(learner)
+    engine.sync = lambda model, version: engine.inner.sync(rl_models.make_model(seed=9), version)  # type: ignore[method-assign]
+    learner.run()
+    alarms = (learner.folder / "alarms.jsonl").read_text("utf-8")
+    assert "rollout gap" in alarms
 
 
 @pytest.mark.parametrize(
@@ -307,9 +317,9 @@ def test_weights_with_adapters_are_merged_and_the_policy_is_left_alone(
     policy = adapted(**config)
     before = copy.deepcopy(policy.state_dict())
     expected = copy.deepcopy(policy).merge_and_unload()
-    found = rollout_vllm.policy_weights(policy)
-    assert set(found) == set(expected.state_dict())
-    for name, tensor in expected.state_dict().items():
+    found = dict(policy_weights(policy))
+    assert set(found) == {name for name, _ in expected.named_parameters()}
+    for name, tensor in expected.named_parameters():
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=0)
     after = policy.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)

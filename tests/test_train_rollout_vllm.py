@@ -291,6 +291,14 @@ def test_ppo_through_vllm_and_a_run_that_goes_on(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
+def test_ppo_with_adapters_through_vllm(tmp_path: Path) -> None:
+    learner = prepared(tmp_path, lora={"r": 4}, critic="shared")
+    learner.run()
+    found = list(read_metrics(learner.folder / "metrics.jsonl"))
+    assert all(line["rollout_gap"] < 1e-5 for line in found)
+    assert found[-1]["kl_k3"] > 1e-4  # it has learnt, and vLLM with it
+
+
 @pytest.mark.timeout(600)
 def test_two_processes_have_a_vllm_each(tmp_path: Path) -> None:
     options = {"rollout_options": {"weights_folder": str(tmp_path / "weights")}}

@@ -9,6 +9,7 @@ the adapter, and the adapter as it was stays as a frozen second one.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,33 +131,44 @@ class AdapterReference:
 def policy_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
     """Names and weights of the plain model that the policy amounts to, adapters merged in.
 
-    For engines that sample from a copy of their own. The policy itself is unchanged, bit for
-    bit; of what is merged, one layer at a time is held twice. Tied weights come once.
+    For engines that sample from a copy of their own. The policy itself is not touched: merging
+    in place and taking it back would round its frozen weights. One layer at a time is held twice.
+    Tied weights come once. Sharded ones are gathered, for which every process must call this.
     """
     if not has_adapters(model):
         for name, parameter in model.named_parameters():
-            yield name, parameter.detach()
+            yield name, _whole(parameter)
         return
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
     base = model.get_base_model()
-    layers = {name: m for name, m in base.named_modules() if isinstance(m, BaseTunerLayer)}
-    for name, layer in layers.items():
-        inner: Any = layer.get_base_layer()
-        before = {key: p.data for key, p in inner.named_parameters()}
-        merging: Any = layer
-        # A safe merge makes a new tensor, so what stood there before can be put back.
-        merging.merge(safe_merge=True, adapter_names=[POLICY])
-        try:
-            for key, parameter in inner.named_parameters():
-                yield f"{name}.{key}", parameter.detach()
-        finally:
-            for key, parameter in inner.named_parameters():
-                parameter.data = before[key]
-            merging.merged_adapters.clear()
+    own: set[str] = set()
+    for name, plain in _merged_layers(model, base):
+        own.add(f"{name}.")
+        for inner, parameter in plain.named_parameters():
+            yield f"{name}.{inner}", _whole(parameter)
     for name, parameter in base.named_parameters():
-        if not any(name.startswith(f"{layer}.") for layer in layers):
-            yield name, parameter.detach()
+        if not name.startswith(tuple(own)):
+            yield name, _whole(parameter)
+
+
+def _merged_layers(model: Any, base: Any) -> Iterator[tuple[str, Any]]:
+    """Each layer that adapters have changed or replaced, by name, as the plain layer it is."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import ModulesToSaveWrapper
+
+    adapter = POLICY if POLICY in model.peft_config else model.active_adapters[0]
+    for name, module in base.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            layer: Any = copy.deepcopy(module)
+            layer.merge(adapter_names=[adapter])
+            yield name, layer.get_base_layer()
+        elif isinstance(module, ModulesToSaveWrapper):
+            yield name, module.modules_to_save[adapter]
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    gather = getattr(tensor, "full_tensor", None)
+    whole: Tensor = (gather() if gather is not None else tensor).detach()
+    return whole
 
 
 def merged(model: Any) -> Any:

@@ -19,6 +19,10 @@ from espalier.train.config_rl import PPOConfig
 from espalier.train.experience import Experience
 from espalier.train.monitor import Monitor
 
+# Nats a token between sampler and training at which they can't be the same policy: rounding to
+# 16 bits makes a tenth of this.
+ROLLOUT_GAP = 0.1
+
 
 @torch.no_grad()
 def describe(experience: Experience, total: pm.Reduce) -> dict[str, float]:
@@ -161,6 +165,8 @@ class Watch:
             monitor.alarm(number, "entropy", "the entropy is a fifth of that at the start")
         if self.negative:
             monitor.alarm(number, "negative kl", "the KL to the first policy is negative")
+        if metrics["rollout_gap"] > ROLLOUT_GAP:
+            monitor.alarm(number, "rollout gap", "the sampler's probabilities are not the policy's")
 
     def state(self) -> dict[str, Any]:
         """Everything that later looks depend on, as JSON."""

@@ -15,7 +15,6 @@ same order; on a GPU they depend on what shares a batch, and two runs may differ
 
 from __future__ import annotations
 
-import copy
 import os
 import shutil
 import statistics
@@ -27,7 +26,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from espalier.decoding import row_seed
 from espalier.engines.vllm_options import VLLMOptions
@@ -39,6 +37,7 @@ from espalier.models import quiet
 from espalier.progress import say
 from espalier.train.actors import Episode
 from espalier.train.config_rollout import RolloutOptions
+from espalier.train.policy_adapters import policy_weights
 from espalier.train.rollout import Prompt, SamplingRules, truncated
 
 MEMORY_FOLDER = Path("/dev/shm")
@@ -209,7 +208,8 @@ def write_weights(model: Any, folder: Path, dtype: torch.dtype) -> None:
     The files are new ones, so that nothing that still maps the old ones sees a change.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    weights = {name: tensor.to(dtype) for name, tensor in policy_weights(model).items()}
+    with torch.no_grad():
+        weights = {name: tensor.to(dtype) for name, tensor in policy_weights(model)}
     with quiet(), _each_process_saves(base):
         base.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD_SIZE)
 
@@ -222,42 +222,6 @@ def _each_process_saves(model: Any) -> Iterator[None]:
         yield
     finally:
         del model.should_save_on_this_rank
-
-
-@torch.no_grad()
-def policy_weights(model: Any) -> dict[str, Tensor]:
-    """The weights of a causal language model by their names, PEFT adapters merged into them.
-
-    The model itself is left as it is: merging in place and taking it back would round its frozen
-    weights. Sharded tensors are gathered (every process must call this then).
-    """
-    if not hasattr(model, "peft_config"):
-        return {name: _whole(tensor) for name, tensor in model.state_dict().items()}
-    from peft.tuners.tuners_utils import BaseTunerLayer
-    from peft.utils import ModulesToSaveWrapper
-
-    base = model.get_base_model()
-    weights = dict(base.state_dict())
-    for name, module in base.named_modules():
-        if isinstance(module, BaseTunerLayer):
-            merged = copy.deepcopy(module)
-            merged.merge()
-            plain = merged.get_base_layer()
-        elif isinstance(module, ModulesToSaveWrapper):
-            plain = module.modules_to_save[module.active_adapters[0]]
-        else:
-            continue
-        for inner in [key for key in weights if key.startswith(f"{name}.")]:
-            del weights[inner]
-        for inner, tensor in plain.state_dict().items():
-            weights[f"{name}.{inner}"] = tensor
-    return {name: _whole(tensor) for name, tensor in weights.items()}
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    gather = getattr(tensor, "full_tensor", None)
-    whole: Tensor = (gather() if gather is not None else tensor).detach()
-    return whole
 
 
 def _weights_folder(model: Any, wanted: str | None) -> Path:
