@@ -32,6 +32,7 @@ _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _TODAY = datetime(2025, 1, 1)
 # Private-use signs that stand for a hidden text while a template is rendered.
 _STAND_INS = range(0xF0000, 0xFFFFE)
+_PROBE = (Message("user", "question 7301"), Message("assistant", "answer 9482"))
 _HINT = "set train_on: last, use single-turn data, or name another template"
 
 
@@ -48,6 +49,8 @@ class _ChatForm:
         self._has_blocks = bool(_GENERATION.search(text))
         self._place = str(getattr(tokenizer, "name_or_path", "") or "the tokenizer")
         self._known: dict[int, list[str]] = {}  # special tokens, by size of the vocabulary
+        self._parts = False
+        self._parts = self._takes_parts()
 
     def render(self, messages: Messages, meta: Mapping[str, Any], generate: bool) -> list[Segment]:
         """All turns; without `generate` the answers are learnt."""
@@ -71,21 +74,34 @@ class _ChatForm:
         turns, hidden = self._hide(messages[: last + 1])
         before = self._write(turns[:last], True)[0]
         text, spans = self._write(turns, False)
+        start = self._begin_of(turns[:last], before, text)
         if self._has_blocks:
-            start = len(before) if text.startswith(before) else spans[-1][0] if spans else 0
+            # A block may begin with the head of the turn.
+            start = start if start is not None else spans[-1][0] if spans else 0
+        elif start is None:
+            raise self._broken()
         else:
-            if not text.startswith(before):
-                raise self._broken()
-            start = len(before)
-            own = (start, self._end_of(text))
-            spans = [*(self._answers(turns[:last], before) or []), own]
-        return _cut(text, spans, hidden, learnt_from=start)
+            spans = [*(self._answers(turns[:last], before) or []), (start, self._end_of(text))]
+        return _cut(text, spans, hidden, learnt_after=start)
+
+    def _takes_parts(self) -> bool:
+        """Whether contents have to be lists of parts, as some templates for pictures and text
+        take them; with plain text they fail, or write nothing."""
+        if self._writes_probe():
+            return False
+        self._parts = True
+        return self._writes_probe()
+
+    def _writes_probe(self) -> bool:
+        try:
+            return _PROBE[1].content in self._write(_PROBE, False)[0]
+        except InputError:
+            return False
 
     def ends(self) -> tuple[str, ...]:
         """The special token that ends an answer, if the template writes one."""
-        probe = (Message("user", "1"), Message("assistant", "2"))
         try:
-            pieces = self.render_last(probe, {})
+            pieces = self.render_last(_PROBE, {})
         except InputError:
             return ()
         learnt = "".join(piece.text for piece in pieces if piece.trained).rstrip()
@@ -99,10 +115,25 @@ class _ChatForm:
                 continue
             before = self._write(turns[:index], True)[0]
             after = self._write(turns[: index + 1], False)[0]
-            if not (text.startswith(after) and after.startswith(before)):
+            start = self._begin_of(turns[:index], before, after)
+            if start is None or not text.startswith(after):
                 return None
-            spans.append((len(before), self._end_of(after)))
+            spans.append((start, self._end_of(after)))
         return spans
+
+    def _begin_of(self, turns: Messages, before: str, after: str) -> int | None:
+        """Where the answer in `after` begins, `before` being what is asked; None when the template
+        rewrites earlier turns.
+
+        Where the generation prompt opens what the turn does not have (such as a thought), the
+        answer begins where the two part.
+        """
+        if after.startswith(before):
+            return len(before)
+        pairs = enumerate(zip(before, after, strict=False))
+        shared = next((i for i, (one, other) in pairs if one != other), len(after))
+        earlier = self._write(turns, False)[0] if turns else ""
+        return shared if after.startswith(earlier) and shared >= len(earlier) else None
 
     def _end_of(self, text: str) -> int:
         """Where an answer at the end of `text` ends: after its last special token, if nothing but
@@ -118,7 +149,7 @@ class _ChatForm:
 
         try:
             rendered: Any = render_jinja_template(
-                conversations=[[turn.to_json() for turn in turns]],
+                conversations=[[self._turn(turn) for turn in turns]],
                 chat_template=self._text,
                 return_assistant_tokens_mask=self._has_blocks,
                 add_generation_prompt=generate,
@@ -141,6 +172,11 @@ class _ChatForm:
         texts, blocks = rendered
         spans = [span for found in blocks for span in found if span[0] < span[1]]
         return str(texts[0]), sorted(spans)
+
+    def _turn(self, turn: Message) -> dict[str, Any]:
+        if self._parts:
+            return {"role": turn.role, "content": [{"type": "text", "text": turn.content}]}
+        return dict(turn.to_json())
 
     def _special(self) -> list[str]:
         """Texts of the tokenizer's special tokens; markers may be added to it at any time."""
@@ -181,14 +217,15 @@ class _ChatForm:
 
 
 def _cut(
-    text: str, spans: Sequence[Span], hidden: Mapping[str, str], learnt_from: int = 0
+    text: str, spans: Sequence[Span], hidden: Mapping[str, str], learnt_after: int = 0
 ) -> list[Segment]:
-    """The text in pieces, those of `spans` from `learnt_from` on learnt; hidden texts shown."""
+    """The text in pieces, those of `spans` that end after `learnt_after` learnt; hidden texts
+    shown."""
     pieces: list[Segment] = []
     at = 0
     for start, end in spans:
         pieces += _shown(text[at:start], False, hidden)
-        pieces += _shown(text[max(at, start) : end], start >= learnt_from, hidden)
+        pieces += _shown(text[max(at, start) : end], end > learnt_after, hidden)
         at = max(at, end)
     return pieces + _shown(text[at:], False, hidden)
 

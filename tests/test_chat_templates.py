@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import tiny
 from hypothesis import HealthCheck, example, given, settings
@@ -282,3 +284,101 @@ def test_two_chat_templates_are_told_apart() -> None:
     assert one.identity != other.identity
     assert one.identity == get_template("model", tokenizer=tokenizer(CHATML)).identity
     assert get_template("alpaca").identity == "alpaca"
+
+
+# In the manner of templates that put the head of a turn into its block.
+HEAD_IN_BLOCK = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}"
+    "{% generation %}{{ '<|im_start|>assistant\\n' + m.content + '<|im_end|>\\n' }}"
+    "{% endgeneration %}{% else %}" + HEAD + "{{ m.content + '<|im_end|>\\n' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+# Of templates whose generation prompt opens a thought that a plain answer does not have.
+THINKS = CHATML.replace("assistant\\n' }}{% endif %}", "assistant\\n<think>' }}{% endif %}")
+# Of templates for pictures and text: contents are lists of parts.
+PARTS = (
+    "{% for m in messages %}" + HEAD + "{% for part in m.content if part.type == 'text' %}"
+    "{{ part.text }}{% endfor %}{{ '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def test_a_block_may_begin_with_the_head_of_the_turn() -> None:
+    tok = tokenizer(HEAD_IN_BLOCK)
+    template = get_template("model", tokenizer=tok)
+    rows = [Example.make(CHAT)]
+    (row,) = encode_examples(tok, template, rows)
+    theirs = tok.apply_chat_template(
+        [m.to_json() for m in CHAT], return_dict=True, return_assistant_tokens_mask=True
+    )
+    assert (row.ids, row.trained) == (
+        theirs["input_ids"], [bool(m) for m in theirs["assistant_masks"]]
+    )  # fmt: skip
+    (last,) = encode_examples(tok, template, rows, train_on="last")
+    assert last.ids == row.ids
+    said = "<|im_start|>assistant\n你好，世界。<|im_end|>\n"
+    assert learnt(tok, last.ids, last.trained) == said
+
+
+def test_a_generation_prompt_that_opens_a_thought() -> None:
+    tok = tokenizer(THINKS)
+    template = get_template("model", tokenizer=tok)
+    (row,) = encode_examples(tok, template, [Example.make(CHAT)])
+    assert learnt(tok, row.ids, row.trained) == "hello world<|im_end|>你好，世界。<|im_end|>"
+    (last,) = encode_examples(tok, template, [Example.make(CHAT)], train_on="last")
+    assert learnt(tok, last.ids, last.trained) == "你好，世界。<|im_end|>"
+    assert last.ids == row.ids
+    assert template.prompt(CHAT).endswith("<|im_start|>assistant\n<think>")
+
+
+def test_a_template_for_pictures_takes_text_as_parts() -> None:
+    tok = tokenizer(PARTS)
+    found = encode_example(tok, get_template("model", tokenizer=tok), CHAT)
+    tok.chat_template = CHATML
+    assert found == encode_example(tok, get_template("model", tokenizer=tok), CHAT)
+
+
+PUBLISHED = sorted(
+    Path(__file__).parents[1].glob(".venv-trl/lib/python*/site-packages/trl/chat_templates/*.jinja")
+)
+SPECIAL = re.compile(
+    r"<\|[^|<>\s]{1,40}\|>|<｜[^｜<>]{1,40}｜>|\[/?INST\]|<(?:start|end)_of_turn>|<s>|</s>"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PUBLISHED or [None], ids=lambda path: path.stem if path else "")
+def test_published_templates_give_the_ids_and_masks_of_transformers(path: Path | None) -> None:
+    if path is None:
+        pytest.skip("no collection of published chat templates here (TRL's environment)")
+    text = path.read_text(encoding="utf-8")
+    if "strftime_now" in text:
+        pytest.skip("it writes the day of the run")
+    tok = tokenizer(text, bos=True)
+    tok.add_special_tokens({"additional_special_tokens": sorted(set(SPECIAL.findall(text)))},
+                           replace_extra_special_tokens=False)  # fmt: skip
+    template = get_template("model", tokenizer=tok)
+    messages = CHAT[1:3]
+    row = encode_example(tok, template, messages)
+    blocks = "endgeneration" in text
+    plain = [m.to_json() for m in messages]
+    parts = [{"role": m.role, "content": [{"type": "text", "text": m.content}]} for m in messages]
+    for form in (plain, parts):
+        try:
+            theirs = tok.apply_chat_template(
+                form, return_dict=True, return_assistant_tokens_mask=blocks
+            )
+        except jinja2.TemplateError:
+            continue
+        if messages[1].content in tok.decode(theirs["input_ids"]):
+            break
+    assert row.ids == theirs["input_ids"]
+    if blocks:
+        assert row.trained == [bool(m) for m in theirs["assistant_masks"]]
+    said = learnt(tok, row.ids, row.trained)
+    assert messages[1].content in said
+    assert messages[0].content not in said
+    (last,) = encode_examples(tok, template, [Example.make(CHAT[1:])], train_on="last")
+    said = learnt(tok, last.ids, last.trained)
+    assert CHAT[-1].content in said
+    assert CHAT[2].content not in said
