@@ -303,6 +303,32 @@ def test_quantised_weights_need_a_gpu_and_their_package(
         adapters.load_quantised("nowhere", context.options, None)
 
 
+def test_adapters_of_quantised_weights_are_merged_into_the_whole_ones(
+    make: Make, tmp_path: Path
+) -> None:
+    """Beside weights that were changed as quantisation would: those do not reach the result."""
+    plain = SFTConfig.model_validate({"lora": {"r": 2}})
+    quantised = SFTConfig.model_validate({"lora": {"r": 2, "quantise": "4bit"}})
+    tokenizer, results = tiny.tokenizer(), []
+    for options in (plain, quantised):
+        model = tiny.model()
+        if options is quantised:
+            with torch.no_grad():
+                for p in model.parameters():
+                    p.copy_(p.mul(8).round() / 8)
+        wrapped = adapters.prepare(model, tokenizer, options, seed=1)
+        with torch.no_grad():
+            for p in wrapped.parameters():
+                if p.requires_grad:
+                    p.add_(0.1)
+        whole = adapters.whole_model(wrapped, options, tmp_path / "base" / "model", tokenizer)
+        results.append(whole.state_dict())
+    first, second = results
+    assert set(first) == set(second)
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-6, atol=1e-6)
+
+
 def write_adapter(folder: Path, base: str, **changes: Any) -> None:
     folder.mkdir(parents=True)
     described: Mapping[str, Any] = {adapted.BASE: base, "peft_type": "LORA", **changes}
