@@ -63,7 +63,8 @@ def plan(context: StageContext) -> list[str]:
     return [
         f"{options.iterations} iterations of {options.rollout_batch} episodes: "
         f"{options.iterations * options.rollout_batch:,} answers of up to "
-        f"{options.max_new_tokens} tokens",
+        f"{options.max_new_tokens} tokens"
+        + {"transformers": "", "vllm": ", by vLLM", "auto": ", by vLLM on a GPU"}[options.rollouts],
         f"{options.epochs} epochs of {options.minibatches} minibatches: {steps}",
         f"score: {score_in_words(options)}",
         *_checks(options),
