@@ -37,7 +37,12 @@ SHAPES: dict[str, dict[str, Any]] = {
     "shared": {**SHARED, **MIX},
     "all": {**LORA, **SHARED, **ADAPTIVE, **MIX},
     "memory": {"gradient_checkpointing": True, "weight_decay": 0.1, "precision": "bf16"},
-}
+    "watched": {
+        "reward": None, "keep": "best",
+        "rewards": [{"model": "reward", "weight": 0.5}, {"rule": "length", "options": {"max": 2}}],
+        "held_out": {"every": 2, "prompts": 4, "temperature": 1.0, "stop_after": 9},
+    },
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", ["lora", "shared", "all", "memory"])
@@ -68,6 +73,9 @@ def prepared(folder: Path, **values: Any) -> Any:
     if not rows.exists():
         examples = [e.with_response(f"answer {i}") for i, e in enumerate(rl_models.prompts(9))]
         rl_models.write_rows(rows, examples)
+        second = rl_models.make_model("reward", seed=9)
+        normal = {"mean": 0.0, "deviation": 1.0}
+        rl_models.save(second, context.run / "reward_eval" / "model", reward=normal)
     return context
 
 
@@ -147,6 +155,7 @@ def kill_once(folder: Path, shape: str, processes: int, seconds: float | None) -
         ("lora", 1),
         ("shared", 1),
         ("all", 1),
+        ("watched", 1),
         ("plain", 2),
         ("all", 2),
     ],
@@ -173,7 +182,7 @@ def test_detail_22_kill_9_at_any_moment_changes_nothing(
         ]
         for stage in stages
     ]
-    assert len(lines[0]) == 12
+    assert sum(line["split"] == "train" for line in lines[0]) == 12
     assert lines[0] == lines[1]
     tensors = [checkpoints.latest(stage / "checkpoints") for stage in stages]
     files = [{p.name: p for p in c.path.glob("*.safetensors")} for c in tensors if c is not None]
