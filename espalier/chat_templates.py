@@ -39,7 +39,7 @@ _HINT = "set train_on: last, use single-turn data, or name another template"
 def chat_template(tokenizer: Any, text: str, name: str) -> Template:
     """A Jinja chat template as a Template; raises UsageError for a text that is no Jinja."""
     form = _ChatForm(tokenizer, text)
-    return Template(name, form.ends(), (), form.render, form.render_last, text)
+    return Template(name, form.ends(), (), form.render, form.render_last, text, form.warning())
 
 
 class _ChatForm:
@@ -106,6 +106,20 @@ class _ChatForm:
             return ()
         learnt = "".join(piece.text for piece in pieces if piece.trained).rstrip()
         return tuple(token for token in self._special() if learnt.endswith(token))[:1]
+
+    def warning(self) -> str | None:
+        """What to say where a prompt is not how a row with its answer begins."""
+        try:
+            asked = self._write(_PROBE[:1], True)[0]
+            row = self._write(_PROBE, False)[0]
+        except InputError:
+            return None
+        if row.startswith(asked):
+            return None
+        return (
+            f"the template asks for an answer with …{asked[-40:]!r}, and rows with an answer go on "
+            "otherwise: what is trained is not quite what is asked"
+        )
 
     def _answers(self, turns: Messages, text: str) -> list[Span] | None:
         """Where the answers stand in `text`; None when the template rewrites earlier turns."""

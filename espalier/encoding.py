@@ -199,6 +199,12 @@ def through_answer(encoded: Encoded) -> Encoded:
     return Encoded(encoded.ids[: last + 1], encoded.trained[: last + 1])
 
 
+def last_trained(encoded: Encoded) -> int | None:
+    """The id of the last trained token."""
+    pairs = zip(reversed(encoded.ids), reversed(encoded.trained), strict=True)
+    return next((identity for identity, trained in pairs if trained), None)
+
+
 def encode_examples(
     tokenizer: Any,
     template: Template,
@@ -225,7 +231,12 @@ def encode_examples(
         for number, example in enumerate(examples, 1)
     ]
     kept = []
+    special = (i for i, token in tokenizer.added_tokens_decoder.items() if token.special)
+    ends = {*special, tokenizer.eos_token_id, None}
     for example, encoded in zip(examples, encode_segments(tokenizer, rows), strict=True):
+        if last_trained(encoded) not in ends:
+            counts.endless += 1
+            counts.name("endless", example.id)
         fitted = fit_row(encoded, max_length, over_long, example.id, counts)
         if fitted is not None:
             kept.append(fitted)

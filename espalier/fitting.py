@@ -32,7 +32,8 @@ class EncodingCounts:
     """What became of the rows: `kept` + `too_long` + `untrained` is all that came in.
 
     `truncated` counts those of the kept that lost tokens, `answers_cut` those of them that lost
-    tokens of their answers. `first_ids` names the first rows of each kind but the kept.
+    tokens of their answers, `endless` the rows whose last answer ends in no special token.
+    `first_ids` names the first rows of each kind but the kept.
     """
 
     kept: int = 0
@@ -40,6 +41,7 @@ class EncodingCounts:
     answers_cut: int = 0
     too_long: int = 0
     untrained: int = 0
+    endless: int = 0
     dropped_ids: list[str] = field(default_factory=list)
     first_ids: dict[str, list[str]] = field(default_factory=dict)
 
@@ -56,8 +58,9 @@ class EncodingCounts:
             "too_long": self.too_long,
             "untrained": self.untrained,
         }
-        if self.answers_cut:
-            counts["answers_cut"] = self.answers_cut
+        for name in ("answers_cut", "endless"):
+            if getattr(self, name):
+                counts[name] = getattr(self, name)
         if self.first_ids:
             counts["first_ids"] = self.first_ids
         return counts
@@ -69,6 +72,7 @@ class EncodingCounts:
             ("answers_cut", self.answers_cut, "that lost tokens of their answers"),
             ("too_long", self.too_long, f"left out, longer than {limit} tokens"),
             ("untrained", self.untrained, "left out, without a token to train on"),
+            ("endless", self.endless, "without an end marker: the model does not learn to stop"),
         ]
         return [
             f"{count:,} {'row' if count == 1 else 'rows'} {what} (such as "

@@ -39,7 +39,8 @@ class Template:
     `special_tokens`: markers that must be single tokens of the tokenizer.
     `render(messages, meta, generate)` writes a conversation, with `generate` up to where the next
     answer begins. `render_last` is there where learning the last answer alone is more than
-    leaving the others out. `jinja` is the text of a chat template, where it is one.
+    leaving the others out. `jinja` is the text of a chat template, where it is one, `warning` what
+    its user should know before training with it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Template:
     render: Render
     render_last: RenderLast | None = None
     jinja: str | None = None
+    warning: str | None = None
 
     @property
     def identity(self) -> str:

@@ -329,6 +329,9 @@ def test_a_generation_prompt_that_opens_a_thought() -> None:
     assert learnt(tok, last.ids, last.trained) == "你好，世界。<|im_end|>"
     assert last.ids == row.ids
     assert template.prompt(CHAT).endswith("<|im_start|>assistant\n<think>")
+    assert "assistant\\n<think>'" in str(template.warning)
+    tok.chat_template = CHATML
+    assert get_template("model", tokenizer=tok).warning is None
 
 
 def test_a_template_for_pictures_takes_text_as_parts() -> None:

@@ -350,3 +350,13 @@ def test_rows_that_are_all_lost_are_counted_and_named() -> None:
         encode_examples(tok, SPACED, rows, max_length=40, over_long="drop")
     assert f"1 row left out, longer than 40 tokens (such as {long.id})" in str(caught.value)
     assert f"without a token to train on (such as {rows[1].id})" in str(caught.value)
+
+
+def test_answers_without_an_end_marker_are_counted() -> None:
+    rows = [Example.single("hello", "world")]
+    for name, endless in (("espalier", 0), ("alpaca", 0), ("vicuna", 0), ("qa", 1), ("chatml", 1)):
+        counts = EncodingCounts()
+        encode_examples(tiny.tokenizer(), get_template(name), rows, counts=counts)
+        assert counts.endless == endless  # the tokenizer has no token <|im_end|>
+        assert counts.to_json().get("endless", 0) == endless
+    assert "does not learn to stop" in counts.notes(None)[0]

@@ -68,8 +68,9 @@ def run(context: StageContext) -> dict[str, Any]:
         f"{sum(map(len, train)):,} tokens, template {template.name}"
     )
     wrapped = adapters.prepare(model, tokenizer, options, seed=seed, new=new)
-    if warning := frozen_tokens(wrapped, tokenizer, new):
-        say(f"  warning: {warning}")
+    for warning in (template.warning, frozen_tokens(wrapped, tokenizer, new)):
+        if warning:
+            say(f"  warning: {warning}")
     prompts = sample_prompts(context, options, seed) if options.sample_every else []
     virtual = virtual_tokens(wrapped)
     trained = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
