@@ -363,3 +363,28 @@ def test_an_interrupted_run_ends_in_the_same_weights(
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     for name in ("accuracy.json", "model/reward.json"):
         assert (whole.folder / name).read_text() == (broken.folder / name).read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"share_prompts": True, "group_rankings": True},
+        {"lora": {"r": 2}, "share_prompts": True},
+        {"share_prompts": True, "distributed": "fsdp"},
+    ],
+    ids=["rankings", "lora", "fsdp"],
+)
+def test_two_processes_train_the_same_reward_model(values: dict[str, Any], run: Path) -> None:
+    from espalier import launch
+
+    rl_models.write_rows(run / PAIRS, [*pairs(20), *rankings(4)])
+    settings = {"optimizer": "adamw", "learning_rate": 1e-3, **values}
+    one, two = context(run, "one", **settings), context(run, "two", **settings)
+    counts = reward.run(one), launch.run("espalier.train.reward", two, 2)
+    assert counts[0]["steps"] == counts[1]["steps"]
+    assert counts[0]["shared_prompts"] is counts[1]["shared_prompts"] is True
+    assert counts[0]["accuracy"] == counts[1]["accuracy"]
+    others = weights(two.folder / "model")
+    for name, value in weights(one.folder / "model").items():
+        torch.testing.assert_close(others[name], value, rtol=1e-3, atol=2e-5)
