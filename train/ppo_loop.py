@@ -128,7 +128,7 @@ class PPO(Run):
             temperature=options.temperature,
             seed=self.seed,
             autocast=self.autocast_dtype,
-            token_budget=options.token_budget,
+            token_budget=options.sampling_budget,
             longest=max(len(prompt.ids) for prompt in self.parts.pool),
         )
 
@@ -245,7 +245,7 @@ class PPO(Run):
             seed=self.seed,
             numbers=range(count),
             autocast=self.autocast_dtype,
-            token_budget=self.options.token_budget,
+            token_budget=self.options.sampling_budget,
         )
         monitor.samples(
             self.iteration,
