@@ -12,6 +12,8 @@ from espalier.errors import InputError
 
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
+# The key of meta that lists the answers of a conversation that are not learnt, counted from 0.
+UNTRAINED = "untrained_answers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ class Example:
 
     `meta` keys with a fixed meaning: `source`, `language`, `category` (task family or group),
     `input` (the part of the first user turn that was a separate input field; the turn ends
-    with it after a blank line), `reference` (the known right answer, evaluation only), and
+    with it after a blank line), `reference` (the known right answer, evaluation only),
+    `untrained_answers` (numbers, from 0, of the answers that are context only), and
     lineage: `parents` (ids), `operator`, `teacher`, `round`.
     """
 

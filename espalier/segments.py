@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from espalier.errors import InputError
-from espalier.records import Messages, content_id
+from espalier.records import UNTRAINED, Messages, content_id
 
 NO_META: Mapping[str, Any] = {}
 TrainOn = Literal["all", "last"]
@@ -60,13 +60,20 @@ class Template:
         self, messages: Messages, meta: Mapping[str, Any] = NO_META, *, train_on: TrainOn = "all"
     ) -> list[Segment]:
         """The whole conversation; assistant texts and their end markers are the trained pieces:
-        those of all turns, or of the last turn of the assistant only.
+        those of all turns, or of the last turn of the assistant only, but not of those answers
+        that `meta["untrained_answers"]` numbers.
 
         Raises InputError for a conversation without turns.
         """
         _check(messages, self.name)
+        masked = meta.get(UNTRAINED) or ()
+        answers = sum(message.role == "assistant" for message in messages)
         if train_on == "all":
-            return self.render(messages, meta, False)
+            pieces = self.render(messages, meta, False)
+            return without_answers(pieces, masked, answers) if masked else pieces
+        if answers - 1 in masked:
+            pieces = self.render(messages, meta, False)
+            return [untrained(piece) for piece in pieces]
         if self.render_last is not None:
             return self.render_last(messages, meta)
         return last_only(self.render(messages, meta, False))
@@ -100,6 +107,28 @@ def last_only(pieces: list[Segment]) -> list[Segment]:
     while start > 0 and pieces[start - 1].trained:
         start -= 1
     return [p if start <= i <= end else untrained(p) for i, p in enumerate(pieces)]
+
+
+def without_answers(pieces: list[Segment], masked: Sequence[int], answers: int) -> list[Segment]:
+    """The pieces with the `masked` ones of so many answers no longer trained.
+
+    Raises InputError where a template does not write each answer as one trained run.
+    """
+    runs: list[list[int]] = []
+    for place, piece in enumerate(pieces):
+        if piece.trained and place and pieces[place - 1].trained:
+            runs[-1].append(place)
+        elif piece.trained:
+            runs.append([place])
+    if len(runs) != answers:
+        raise InputError(
+            f"The template writes {len(runs)} trained pieces for {answers} answers, so single "
+            "answers can't be left out.",
+            expected="one piece for each answer",
+            hint=f"name another template, or take '{UNTRAINED}' (weight: 0) out of the row",
+        )
+    hidden = {place for number in masked if number < answers for place in runs[number]}
+    return [untrained(p) if place in hidden else p for place, p in enumerate(pieces)]
 
 
 def _check(messages: Messages, name: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +20,8 @@ from espalier.encoding import (
     encode_prompt,
     truncate_prompt,
 )
-from espalier.errors import StageError
+from espalier.errors import InputError, StageError
+from espalier.formats.read import read_examples
 from espalier.records import Example, Message
 from espalier.templates import get_template
 
@@ -360,3 +363,38 @@ def test_answers_without_an_end_marker_are_counted() -> None:
         assert counts.endless == endless  # the tokenizer has no token <|im_end|>
         assert counts.to_json().get("endless", 0) == endless
     assert "does not learn to stop" in counts.notes(None)[0]
+
+
+@pytest.mark.parametrize("name", ["espalier", "chatml", "alpaca", "vicuna", "qa", "model"])
+def test_answers_of_weight_0_are_context_only(name: str, tmp_path: Path) -> None:
+    lines = []
+    for weights in ((None, None), (0, 1), (1, 0), (0, 0)):
+        turns = [{"role": m.role, "content": m.content} for m in TALK]
+        for turn, weight in zip([turns[2], turns[4]], weights, strict=True):
+            if weight is not None:
+                turn["weight"] = weight  # type: ignore[assignment]
+        lines.append(json.dumps({"messages": turns}))
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    examples = list(read_examples(file))
+    assert [e.meta.get("untrained_answers") for e in examples] == [None, [0], [1], [0, 1]]
+    tok = tiny.tokenizer()
+    template = get_template(name, tokenizer=tok)
+    both, second, first = encode_examples(tok, template, examples)
+    counts = EncodingCounts()
+    encode_examples(tok, template, examples, counts=counts)
+    assert counts.untrained == 1
+    assert both.ids == second.ids == first.ids
+    half = len(encode_prompt(tok, template, TALK))
+    assert second.trained == [False] * half + both.trained[half:]
+    assert first.trained == both.trained[:half] + [False] * (len(both) - half)
+    (last,) = encode_examples(tok, template, examples[1:3], train_on="last")
+    assert last.trained == second.trained
+
+
+def test_a_weight_that_is_no_weight(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0.5}]
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"messages": turns}), encoding="utf-8")
+    with pytest.raises(InputError, match="The weight of turn 2 is neither 0 nor 1"):
+        list(read_examples(file))
