@@ -22,13 +22,8 @@ pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 from pydantic import ValidationError  # noqa: E402
-from rl_learner import (  # noqa: E402
-    assert_equal,
-    make_learner,
-    make_options,
-    result,
-    stage_context,
-)
+from rl_learner import assert_equal, make_options, result, stage_context  # noqa: E402
+from rl_learner import make_learner as make_full_learner  # noqa: E402
 
 from espalier.errors import InputError, StageError, UsageError  # noqa: E402
 from espalier.evaluate.rewards import find_reward_model  # noqa: E402
@@ -46,7 +41,12 @@ from espalier.train.monitor import read_metrics  # noqa: E402
 from espalier.train.ppo_loop import PPO, TIMINGS  # noqa: E402
 from espalier.train.ppo_watch import Watch, check_samples  # noqa: E402
 
-HEALTHY = {"kl": 1.0, "entropy": 2.0, "length": 10.0, "no_end_rate": 0.1}
+HEALTHY = {"kl": 1.0, "entropy": 2.0, "length": 10.0, "no_end_rate": 0.1, "rollout_gap": 0.0}
+
+
+def make_learner(folder: Path, **values: Any) -> PPO:
+    """A learner that makes one step an iteration, unless it is told otherwise."""
+    return make_full_learner(folder, **{"minibatch": 12, "epochs": 1, "samples": 1, **values})
 
 
 # Stops: the rules --------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def test_numbers_that_are_not_finite_are_an_error_that_says_what_to_try() -> Non
 # Warming up, so that the KL passes the limit after some iterations.
 RUNAWAY: dict[str, Any] = {
     "kl_limit": 0.5, "learning_rate": 2e-3, "warmup": 0.9, "kl_coefficient": 0.0,
-    "iterations": 12, "checkpoint_every": 2,
+    "iterations": 12, "checkpoint_every": 2, "minibatch": 4, "epochs": 2,
 }  # fmt: skip
 SLOW = (pytest.mark.slow, pytest.mark.ci_slice)
 
@@ -177,6 +177,8 @@ def test_a_stop_before_any_checkpoint_keeps_the_policy_of_the_start(tmp_path: Pa
     assert_equal(policy_of(learner), policy_after(tmp_path / "b", 0, **values))
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_adapters_go_back_as_well(tmp_path: Path) -> None:
     values = {**RUNAWAY, "kl_limit": 0.4, "learning_rate": 5e-3, "lora": {"r": 2}}
     learner = make_learner(tmp_path / "a", **values)
@@ -645,6 +647,8 @@ def test_the_plan_says_what_the_score_is_and_what_checks_it(tmp_path: Path) -> N
     assert "score: reward, within ± 4" in ppo.plan(stage_context(tmp_path))
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_the_evaluation_may_use_the_reward_that_was_only_watched(tmp_path: Path) -> None:
     name = second_reward(stage_context(tmp_path))
     for keep, chose in (("last", False), ("best", True)):

@@ -250,6 +250,8 @@ def test_a_file_may_hold_dataclasses(tmp_path: Path) -> None:
     assert rollouts.load_rule(f"{file}:f")(Example.single("x"), "abc") == 3
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_a_failing_function_leaves_the_checkpoint_and_the_run_goes_on_from_it(
     tmp_path: Path,
 ) -> None:

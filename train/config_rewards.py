@@ -170,7 +170,11 @@ class RewardTerm(Strict):
     )
     rule: RuleName | None = Field(None, description="A verifiable rule; its score is 0 to 1.")
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the rule.")
-    weight: float = Field(1.0, description="The score is multiplied by this; may be negative.")
+    weight: float = Field(
+        1.0,
+        allow_inf_nan=False,
+        description="The score is multiplied by this; may be negative. 0: only in the metrics.",
+    )
     clip: float | None = Field(
         None, gt=0, description="Before its weight, the score is held within ± this."
     )

@@ -159,14 +159,19 @@ def choose_policy(learner: Run) -> None:
     if watch is not None and in_order and (over or learner.options.keep == "best"):
         _take(learner, best_store(learner.store), watch.best_iteration)
         learner.kept = watch.best_iteration
-        say(f"  kept: the policy after iteration {learner.kept}, best on the held-out reward")
+        _say(learner, f"the policy after iteration {learner.kept}, best on the held-out reward")
     elif stop is not None:
         # Iteration `since` sampled from the policy after `since` - 1 and found it out of order.
         steps = [checkpoint.step for checkpoint in checkpoints.complete(learner.store)]
         passed = [step for step in steps if step < stop.since - 1]
         learner.kept = max(passed) if passed else min(steps)
         _take(learner, learner.store, learner.kept)
-        say(f"  kept: {_named(learner.kept)}")
+        _say(learner, _named(learner.kept))
+
+
+def _say(learner: Run, text: str) -> None:
+    if learner.accelerator.is_main_process:
+        say(f"  kept: {text}")
 
 
 def _named(step: int) -> str:
