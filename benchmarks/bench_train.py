@@ -40,7 +40,7 @@ COMMON: dict[str, Any] = {
     "one_pack": False,
     "checkpointing": False,
     "default": False,
-    "shared": False,
+    "shared": "auto",
 }
 Result = dict[str, Any]
 # Name of a row: (environment, worker, settings that differ).
@@ -66,7 +66,7 @@ REWARD: Rows = {
     "TRL": (TRL, "trl_reward.py", {}),
     "TRL, its defaults": (TRL, "trl_reward.py", {"default": True}),
     "ours": (OURS, "train_ours.py", {"kind": "reward"}),
-    "ours, prompts shared": (OURS, "train_ours.py", {"kind": "reward", "shared": True}),
+    "ours, each answer alone": (OURS, "train_ours.py", {"kind": "reward", "shared": False}),
 }
 PPO: Rows = {
     "TRL 1.12": (TRL_PPO, "trl_ppo.py", {}),
@@ -230,10 +230,17 @@ def show(runs: int) -> None:
     lines = [*header("Training beside TRL", runs), *preamble(parts)]
     for name, part in parts.items():
         unit = "episodes" if name == "ppo" else "tokens"
-        lines += [f"## {part['title']}", "", f"| | {unit} a CPU second | peak MB |", "|---|---|---|"]
+        lines += [
+            f"## {part['title']}",
+            "",
+            f"| | {unit} a CPU second | peak MB |",
+            "|---|---|---|",
+        ]
         for row, result in part["rows"].items():
             digits = 2 if name == "ppo" else 0
-            lines.append(f"| {row} | {result['per_second']:,.{digits}f} | {result['peak_mb']:,.0f} |")
+            lines.append(
+                f"| {row} | {result['per_second']:,.{digits}f} | {result['peak_mb']:,.0f} |"
+            )
         lines += ["", *(bar_line(item) for item in part["ratios"]), ""]
     text = "\n".join(lines).rstrip() + "\n"
     (RESULTS / "train.md").write_text(text, encoding="utf-8")
@@ -255,14 +262,15 @@ def preamble(parts: dict[str, Result]) -> list[str]:
         f"Made by `make bench-train`. Llama of {about['parameters'] / 1e6:.2f} million parameters "
         f"(vocabulary 2,048), prompted tasks of {about['mean_tokens']:.0f} tokens on average "
         f"(at most {CAP}), {about['trained']:.0%} of them answers; human preference pairs for the "
-        "reward model. One thread each. Real tokens (no padding, prompts included) or episodes a "
-        "CPU second of the training steps: without imports, loading, the first step, checkpoints. "
-        "Eight examples (pairs) an optimizer step everywhere; TRL packed: as many tokens, all "
-        "packs of a step in one pass as padded rows are, or one pack a pass, which is its fastest "
-        "on a CPU. Ours: token_budget 2,048. AdamW, gradients clipped to 1, no gradient "
-        "checkpointing (TRL's default is on) but in the row of defaults. PPO: 32 episodes an "
-        "update, 4 epochs of 4 minibatches: 16 steps of policy and of critic; TRL's has one "
-        "optimizer for both and does not clip.",
+        "reward model (ours: `share_prompts: auto`, which shares the prompts of these pairs; "
+        "shared tokens count as often as they are in the rows). One thread each. Counted are real "
+        "tokens (no padding, prompts included) or episodes a CPU second of the training steps: "
+        "without imports, loading, the first step, checkpoints. Eight examples (pairs) an "
+        "optimizer step everywhere; TRL packed: as many tokens, all packs of a step in one pass, "
+        "as padded rows are, or one pack a pass, which is its fastest on a CPU. Ours: token_budget "
+        "2,048. AdamW, gradients clipped to 1, no gradient checkpointing (TRL's default is on) "
+        "but in the row of defaults. PPO: 32 episodes an update, 4 epochs of 4 minibatches: 16 "
+        "steps of policy and of critic; TRL's has one optimizer for both and does not clip.",
         "",
     ]
 

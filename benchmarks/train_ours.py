@@ -12,7 +12,7 @@ from espalier.encoding import Encoded
 from espalier.models import load_model, load_tokenizer
 from espalier.train.config import SFTConfig
 from espalier.train.config_rl import RewardConfig
-from espalier.train.reward_loss import BradleyTerry
+from espalier.train.reward import loss_of, rows_of
 from espalier.train.reward_model import prepared
 from espalier.train.reward_pairs import EncodedPair
 from espalier.train.tasks import NextToken
@@ -32,19 +32,21 @@ def main() -> None:
         "epochs": 1,
         "checkpoint_every": 100_000,
     }
-    pad = load_tokenizer(given["model"]).pad_token_id
+    tokenizer = load_tokenizer(given["model"])
     task: Any
     data: list[Any]
     if given["kind"] == "sft":
         options: Any = SFTConfig.model_validate(common)
         model = load_model(given["model"])
         data = [Encoded(row["ids"], row["trained"]) for row in rows(given["data"], count)]
-        task = NextToken(pad)
+        task = NextToken(tokenizer.pad_token_id)
     else:
-        options = RewardConfig.model_validate({**common, "center_coefficient": 1e-3})
+        options = RewardConfig.model_validate(
+            {**common, "center_coefficient": 1e-3, "share_prompts": given["shared"]}
+        )
         model = prepared(load_model(given["model"], kind="reward"), options, 0)
-        data = [pair(row) for row in rows(given["data"], count)]
-        task = BradleyTerry(pad, options.center_coefficient, shared=given["shared"])
+        data = rows_of([pair(row) for row in rows(given["data"], count)], options)
+        task = loss_of(model, tokenizer, data, options)
     clock = Clock()
     watch(clock, given["kind"])
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +61,7 @@ def main() -> None:
             sampler=lambda model, step: clock.mark() or [],
             sample_every=1,
         )
-    tell(clock.result(precision=counts["precision"]))
+    tell(clock.result(precision=counts["precision"], shared=getattr(task, "shared", None)))
 
 
 def watch(clock: Clock, kind: str) -> None:

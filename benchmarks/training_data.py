@@ -62,8 +62,12 @@ def prepare(folder: Path, data: Path, vocabulary: int, *, count: int = 800) -> P
         if len(row) >= SHORTEST
     ][:count]
     pairs = load_pairs(data, tokenizer)[:count]
-    prompts = [encode_prompt(tokenizer, template, e.messages, e.meta) for e in examples[: 8 * count]]
-    write(folder / "sft.json", [{"ids": r.ids, "trained": list(map(bool, r.trained))} for r in rows])
+    prompts = [
+        encode_prompt(tokenizer, template, e.messages, e.meta) for e in examples[: 8 * count]
+    ]
+    write(
+        folder / "sft.json", [{"ids": r.ids, "trained": list(map(bool, r.trained))} for r in rows]
+    )
     write(folder / "pairs.json", pairs)
     write(folder / "prompts.json", [ids for ids in prompts if 32 <= len(ids) <= 128][:count])
     save(causal(tokenizer), tokenizer, folder / "model")
@@ -83,7 +87,9 @@ def prepare(folder: Path, data: Path, vocabulary: int, *, count: int = 800) -> P
 
 def load_pairs(data: Path, tokenizer: Any) -> list[dict[str, Any]]:
     """Preference pairs as ids, in the order of a seed."""
-    pairs: list[PreferencePair] = list(read_pairs(data / PAIRS, on_bad_row="quarantine", rejects=[]))
+    pairs: list[PreferencePair] = list(
+        read_pairs(data / PAIRS, on_bad_row="quarantine", rejects=[])
+    )
     random.Random(0).shuffle(pairs)
     options = RewardConfig.model_validate({"max_length": CAP})
     rows, _ = encode_pairs(tokenizer, get_template("espalier"), pairs, CAP, options)

@@ -20,7 +20,7 @@ from trl.experimental.ppo import PPOConfig, PPOTrainer
 from worker import Clock, rows, settings, tell
 
 
-class Ends(TrainerCallback):  # type: ignore[misc]
+class Ends(TrainerCallback):
     """Marks the end of each update."""
 
     def __init__(self, clock: Clock, episodes: int) -> None:

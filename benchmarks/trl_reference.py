@@ -2,7 +2,8 @@
 
     python trl_reference.py JOBS.json
 
-Each job is trained in the order of its rows, without clipping, dropout or mixed precision. A job
+Each job is trained in the order of its rows, without dropout or mixed precision, and without
+clipping unless it says "max_grad_norm"; "save_to" is a folder for the trained model. A job
 {"name", "kind": "sft" | "reward", "model", "rows", "batch", "accumulation", "steps", …} writes
 NAME.json (losses, one an optimizer step, and the prepared rows) and NAME.safetensors (gradients
 of the first step) into the folder of JOBS.json.
@@ -28,7 +29,7 @@ from transformers import (
 from trl import RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]
+class Watch(TrainerCallback):
     """Keeps the gradients of the first step, and sums the losses of each step's passes."""
 
     def __init__(self) -> None:
@@ -79,7 +80,7 @@ def run(job: dict[str, Any], folder: Path) -> None:
             "learning_rate": job["learning_rate"],
             "lr_scheduler_type": "constant",
             "weight_decay": 0.0,
-            "max_grad_norm": 0.0,
+            "max_grad_norm": job.get("max_grad_norm", 0.0),
             "optim": "adamw_torch",
             "train_sampling_strategy": "sequential",
             "bf16": False,
@@ -94,23 +95,26 @@ def run(job: dict[str, Any], folder: Path) -> None:
         trainer: Any
         if reward:
             options = RewardConfig(**common, center_rewards_coefficient=job.get("center"))
-            trainer = RewardTrainer(
-                model, options, train_dataset=data, processing_class=tokenizer
-            )
+            trainer = RewardTrainer(model, options, train_dataset=data, processing_class=tokenizer)
         else:
             packed = job.get("packed", False)
-            options = SFTConfig(**common, packing=packed, packing_strategy="bfd")
-            trainer = SFTTrainer(
-                model, options, train_dataset=data, processing_class=tokenizer
+            options = SFTConfig(
+                **common,
+                packing=packed,
+                packing_strategy="bfd",
+                completion_only_loss=job.get("completion_only"),
             )
+            trainer = SFTTrainer(model, options, train_dataset=data, processing_class=tokenizer)
         step = trainer.training_step
         trainer.training_step = lambda *a, **k: watch.add(step(*a, **k))
         trainer.add_callback(watch)
         if job["steps"]:
             trainer.train()
+    if job.get("save_to"):
+        model.save_pretrained(job["save_to"])
     prepared = trainer.train_dataset
     names = [n for n in ("input_ids", "chosen_ids") if n in prepared.column_names]
-    result = {"losses": watch.losses, "prepared": [prepared[n][:] for n in names][0]}
+    result = {"losses": watch.losses, "prepared": prepared[names[0]][:]}
     (folder / f"{job['name']}.json").write_text(json.dumps(result), encoding="utf-8")
     if watch.gradients:
         save_file(watch.gradients, str(folder / f"{job['name']}.safetensors"))

@@ -12,7 +12,7 @@ from trl import RewardConfig, RewardTrainer
 from worker import Clock, rows, settings, tell
 
 
-class Ends(TrainerCallback):  # type: ignore[misc]
+class Ends(TrainerCallback):
     """Marks the end of each optimizer step."""
 
     def __init__(self, clock: Clock) -> None:

@@ -12,7 +12,7 @@ from trl import SFTConfig, SFTTrainer
 from worker import Clock, rows, settings, tell
 
 
-class Ends(TrainerCallback):  # type: ignore[misc]
+class Ends(TrainerCallback):
     """Marks the end of each optimizer step."""
 
     def __init__(self, clock: Clock) -> None:
@@ -79,7 +79,9 @@ def main() -> None:
         trainer.train()
     if len(clock.work) < len(clock.marks):
         clock.did(pending[0])
-    tell(clock.result(losses=[line["loss"] for line in trainer.state.log_history if "loss" in line]))
+    tell(
+        clock.result(losses=[line["loss"] for line in trainer.state.log_history if "loss" in line])
+    )
 
 
 def labelled(row: dict[str, Any]) -> dict[str, Any]:

@@ -130,7 +130,9 @@ def jobs(models: dict[str, str]) -> list[dict[str, Any]]:
     whole = {"batch": 1, "accumulation": 64, "steps": 1, "max_length": 64}
     few = {"batch": 4, "accumulation": 2, "steps": 1}
     return [
-        {**sft, "name": "single", "rows": [as_completion(r) for r in single]},
+        {**sft, "name": "single", "rows": [as_completion(r) for r in single],
+         "completion_only": True},
+        {**sft, "name": "mask_unasked", "rows": [as_completion(r) for r in single], "steps": 1},
         {**sft, "name": "several", "rows": [as_mask(r) for r in several]},
         {**sft, "name": "accumulated", "rows": [as_labels(r) for r in several],
          "batch": 1, "accumulation": BATCH},
@@ -372,6 +374,18 @@ def test_trl_trains_on_rows_without_a_trained_token(trl: Path) -> None:
     counts = EncodingCounts()
     assert [fit_row(r, None, "truncate", "masked", counts) for r in UNTRAINED] == [None] * 4
     assert counts.untrained == 4
+
+
+def test_trl_ignores_a_completion_mask_that_is_not_asked_for(trl: Path) -> None:
+    """Rows of ids with a completion_mask, and completion_only_loss left at its default: TRL takes
+    the loss over prompts as well, without a word; ours has no such state (a row is its mask)."""
+    batch = in_order(SINGLE, [tokens(r) for r in SINGLE])[:BATCH]
+    everything = [Encoded(row.ids, [True] * len(row)) for row in batch]
+    with torch.no_grad():
+        total, _ = TASK.loss(tiny.model(), everything)
+    theirs = float(total) / sum(row.targets for row in everything)
+    assert result(trl, "mask_unasked")["losses"][0] == pytest.approx(theirs, rel=1e-5)
+    assert result(trl, "single")["losses"][0] != pytest.approx(theirs, rel=1e-3)
 
 
 def test_trl_keeps_two_beginnings(trl: Path) -> None:
