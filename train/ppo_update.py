@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from espalier.train import policy_math as pm
 from espalier.train.actors import ActorCritic, Batch, Entropy, Policy, collate
@@ -331,7 +332,9 @@ class Learner:
 
     def gradients_of(self, network: Any, *, last: bool) -> Any:
         """Gradients travel between processes once a minibatch, with its last forward pass."""
-        return nullcontext() if last else self.accelerator.no_sync(network)
+        # Not accelerate's: that one does nothing where a launcher started a single process.
+        wrapped = isinstance(network, DistributedDataParallel)
+        return network.no_sync() if wrapped and not last else nullcontext()
 
     def check_first(self, part: dict[str, float], first: bool) -> None:
         """Before an iteration's first step the ratio of new to old probabilities is 1."""
