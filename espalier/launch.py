@@ -207,7 +207,8 @@ def _explained(failed: list[Ended], processes: int) -> EspalierError:
                 f"Worker process {one.rank + 1} of {processes} was killed ({name}).",
                 hint="look for a lack of memory; the same command goes on from the last checkpoint",
             )
-    first = failed[0]
+    # The others fail because one has gone: the earliest is the cause.
+    first = min(failed, key=lambda one: float((one.error or {}).get("at", 0.0)))
     text = str((first.error or {}).get("traceback", ""))
     sys.stderr.write(text)
     last = text.strip().splitlines()[-1] if text.strip() else f"exit code {first.code}"

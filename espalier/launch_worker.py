@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from datetime import timedelta
@@ -122,7 +123,7 @@ def _teller(path: Path) -> Any:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         text = "".join(traceback.format_exception(kind, error, trace))
-        atomic_write_json(path, {"traceback": text})
+        atomic_write_json(path, {"traceback": text, "at": time.monotonic()})
 
     return hook
 

@@ -216,3 +216,22 @@ def test_a_run_goes_on_with_another_number_of_processes(
     assert "begun on 2 processes" in capfd.readouterr().out
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("processes", "kind"), [(1, "ddp"), pytest.param(2, "fsdp", marks=pytest.mark.slow)]
+)
+def test_a_run_that_stopped_early_stays_stopped(processes: int, kind: str, tmp_path: Path) -> None:
+    """Killed after its last checkpoint and before its model was saved, it does not train on."""
+    job = Job(
+        validation={"every": 4, "keep_best": True, "patience": 1},
+        training={"epochs": 6, "learning_rate": 0.02, "checkpoint_every": 4, "distributed": kind},
+    )
+    counts, first = train(tmp_path, job, processes)
+    last = checkpoints.latest(tmp_path / "checkpoints")
+    assert last is not None
+    assert counts["best"]["step"] < last.step == counts["steps"] < 36
+    again, second = train(tmp_path, job, processes)
+    assert (again["steps"], again["best"]) == (counts["steps"], counts["best"])
+    for name, value in first.items():
+        assert torch.equal(second[name], value), name

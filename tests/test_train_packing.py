@@ -31,7 +31,7 @@ from espalier.train.packing import (
 from espalier.train.tasks import NextToken
 from espalier.train.trainer import fit
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "vocab_size": 400, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
     "initializer_range": 0.2, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1,
@@ -103,7 +103,7 @@ def test_training_packed_is_training_unpacked(lora: bool, tmp_path: Path) -> Non
         folder = tmp_path / packing
         fit(
             model, rows(20), NextToken(0), options(minibatch=8, epochs=4, token_budget=48),
-            folder=folder, seed=1, packing=packing,  # type: ignore[arg-type]
+            folder=folder, seed=1, packing=packing,
         )  # fmt: skip
         assert model.config._attn_implementation == "sdpa"
         lines = list(read_metrics(folder / "metrics.jsonl"))

@@ -116,6 +116,8 @@ def run(context: StageContext) -> dict[str, Any]:
     if job.lora:
         plain = model.merge_and_unload()
     state = {name: p.detach().clone() for name, p in plain.named_parameters()}
+    # Nothing of what several processes needed is left on the model.
+    plain.load_state_dict(plain.state_dict())
     save_file(state, context.folder / WEIGHTS)
     plain.save_pretrained(context.folder / "model")
     return {**counts, "samples": said}

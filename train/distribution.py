@@ -127,13 +127,16 @@ def check_sharding(model: Any, optimizer: str) -> None:
 
 def shard_on_cpu(state: Any, arguments: Mapping[str, Any]) -> None:
     """Switch FSDP on in accelerate's state, which leaves it out for processes on a CPU."""
-    from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+    from accelerate.utils import (  # type: ignore[import-untyped]
+        DistributedType,
+        FullyShardedDataParallelPlugin,
+    )
 
     state.fsdp_plugin = FullyShardedDataParallelPlugin(**arguments)
     state.distributed_type = DistributedType.FSDP
 
 
-def _options(**changes: bool) -> Any:
+def _options(**changes: Any) -> Any:
     from torch.distributed.checkpoint.state_dict import StateDictOptions
 
     return StateDictOptions(full_state_dict=True, **changes)
@@ -145,7 +148,7 @@ def save_sharded_weights(root: nn.Module, folder: Path, *, main: bool) -> None:
     from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
     options = _options(cpu_offload=True, ignore_frozen_params=True)
-    state = get_model_state_dict(root, options=options)
+    state: dict[str, Any] = get_model_state_dict(root, options=options)
     if main:
         folder.mkdir(parents=True, exist_ok=True)
         # Tied weights appear under each of their names; a file holds no two names of one tensor.
@@ -158,9 +161,22 @@ def load_sharded_weights(root: nn.Module, folder: Path, *, main: bool) -> None:
     from safetensors.torch import load_file
     from torch.distributed.checkpoint.state_dict import set_model_state_dict
 
-    state = load_file(folder / SHARDED_WEIGHTS) if main else {}
+    state: dict[str, Any] = dict(load_file(folder / SHARDED_WEIGHTS)) if main else {}
     options = _options(broadcast_from_rank0=True, strict=False)
     set_model_state_dict(root, state, options=options)
+
+
+def load_whole_weights(model: nn.Module, folder: Path) -> None:
+    """Put weights that were saved from shards into a model that is not sharded."""
+    from safetensors.torch import load_file
+
+    state = load_file(folder / SHARDED_WEIGHTS)
+    # They were saved from inside of a `Root`.
+    named = {name.removeprefix("model."): value for name, value in state.items()}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in named:
+                parameter.copy_(named[name])
 
 
 def save_sharded_optimizer(root: nn.Module, optimizer: Any, folder: Path, *, main: bool) -> None:
@@ -192,22 +208,31 @@ def made_whole(root: nn.Module) -> None:
 
     main = torch.distributed.get_rank() == 0
     # Tied weights are one tensor before and after.
-    known: dict[nn.Parameter, nn.Parameter] = {}
+    known: dict[Any, nn.Parameter] = {}
     for module in root.modules():
         for name, parameter in list(module._parameters.items()):
-            if not isinstance(parameter, DTensor):
+            sharded: Any = parameter
+            if not isinstance(sharded, DTensor):
                 continue
             if parameter not in known:
-                full = parameter.full_tensor().detach().cpu()
+                full = sharded.full_tensor().detach().cpu()
                 kept = full if main else full.new_empty(0)
-                known[parameter] = nn.Parameter(kept, parameter.requires_grad)
+                known[parameter] = nn.Parameter(kept, sharded.requires_grad)
             module._parameters[name] = known[parameter]
     for module in root.modules():
         if isinstance(module, FSDPModule):
             state: Any = module._get_fsdp_state()
             state._pre_forward_hook_handle.remove()
             state._post_forward_hook_handle.remove()
+            for group in state._fsdp_param_groups:
+                for saving in group._module_to_pre_save_state_dict_hook_handle.values():
+                    saving.remove()
+                for loading in group._module_to_pre_load_state_dict_hook_handle.values():
+                    loading.remove()
+                for one in group.fsdp_params:
+                    one._post_load_hook_handle.remove()
             module.__class__ = type(module).__bases__[1]
+    root.cpu()
 
 
 def full_norm(norm: Any) -> float:

@@ -139,9 +139,11 @@ def packed_attention(
             hint="set packing: off",
         )
     # Under autocast the rotary embedding makes queries and keys float32 again.
-    heads = [x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value)]
+    q, k, v = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
     mixed = varlen_attn(
-        *heads,
+        q,
+        k,
+        v,
         cu_seq_lens_q,
         cu_seq_lens_q,
         max_length_q,
@@ -171,8 +173,8 @@ def _row_by_row(
             place = torch.arange(end - start)
             back = place[:, None] - place[None, :]
             mask = ((back >= 0) & (back < sliding_window))[None, None]
-        one = (x[:, :, start:end] for x in (query, key, value))
-        parts.append(attention(module, *one, mask, dropout, scaling, mask is None)[0])
+        q, k, v = (x[:, :, start:end] for x in (query, key, value))
+        parts.append(attention(module, q, k, v, mask, dropout, scaling, mask is None)[0])
     return torch.cat(parts, dim=1)
 
 

@@ -163,9 +163,10 @@ class StepTrainer(transformers.Trainer):
         self._count([one.rows for plan in plans for one in plan if one.real])
         self.window.loss += value
         self.window.steps += 1
-        for name, number in zip(names, numbers, strict=True):
-            self.window.sums[name] = self.window.sums.get(name, 0.0) + number
-        return total.new_tensor(value) / num_items_in_batch
+        for name, amount in zip(names, numbers, strict=True):
+            self.window.sums[name] = self.window.sums.get(name, 0.0) + amount
+        mean: Tensor = total.new_tensor(value) / num_items_in_batch
+        return mean
 
     def _plans(self, rows: Sequence[Any]) -> list[list[Pass[Any]]]:
         """The forward passes of every process over one minibatch."""
@@ -354,9 +355,10 @@ class StepTrainer(transformers.Trainer):
             self.is_fsdp_enabled = True
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
-        wrapped = self.team.world > 1 or self.is_deepspeed_enabled
-        if wrapped and self.model is self.plain:
-            self.model = self.model_wrapped = Root(self.plain)
+        several = self.team.world > 1 or self.is_deepspeed_enabled
+        if several and not isinstance(self.model, Root):
+            root: Any = Root(self.plain)
+            self.model = self.model_wrapped = root
             # Dropout in one process must not be that in another.
             torch.manual_seed(self.args.seed * self.team.world + self.team.rank)
         parent: Any = super()
@@ -369,13 +371,16 @@ class StepTrainer(transformers.Trainer):
         """Train from the checkpoint, or from the start, to the end."""
         if self.stopped and checkpoint is not None:
             # It had ended before its last step; only what comes after training is missing.
-            self._load_from_checkpoint(str(checkpoint.path))
+            self._load_whole(checkpoint.path)
             self.state.global_step = checkpoint.step
             return
         self.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
 
     def made_whole(self) -> None:
         """Give the caller's model its trained weights back where they are sharded."""
+        if not isinstance(self.model, Root):
+            return
+        self.model = self.plain
         if self.is_fsdp_enabled:
             distribution.made_whole(self.model_wrapped)
         elif self.is_deepspeed_enabled:
@@ -423,13 +428,8 @@ class StepTrainer(transformers.Trainer):
         if self.is_fsdp_enabled:
             folder = Path(resume_from_checkpoint)
             distribution.load_sharded_weights(self.model_wrapped, folder, main=self.team.main)
-            return
-        # The parent asks `self.model` about its tied weights.
-        wrapped, self.model = self.model, self.plain
-        try:
+        else:
             super()._load_from_checkpoint(resume_from_checkpoint, self.plain)
-        finally:
-            self.model = wrapped
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if not self.is_fsdp_enabled:
@@ -441,7 +441,8 @@ class StepTrainer(transformers.Trainer):
             self.model_wrapped, optimizer.optimizer, folder, main=main
         )
         if main:
-            torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULER)
+            schedule: Any = self.lr_scheduler
+            torch.save(schedule.state_dict(), folder / SCHEDULER)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if not self.is_fsdp_enabled or checkpoint is None:
@@ -451,8 +452,9 @@ class StepTrainer(transformers.Trainer):
         distribution.load_sharded_optimizer(
             self.model_wrapped, optimizer.optimizer, Path(checkpoint), main=self.team.main
         )
-        schedule = torch.load(Path(checkpoint) / SCHEDULER, weights_only=True)
-        self.lr_scheduler.load_state_dict(schedule)
+        schedule: Any = self.lr_scheduler
+        state = torch.load(Path(checkpoint) / SCHEDULER, weights_only=True)
+        schedule.load_state_dict(state)
 
     def restore_best(self) -> None:
         """Put the weights of the lowest validation loss back, where they were kept."""
@@ -460,7 +462,14 @@ class StepTrainer(transformers.Trainer):
             return
         path = self.folder / "best" / f"checkpoint-{int(self.best['step'])}"
         if path.is_dir():
-            self._load_from_checkpoint(str(path))
+            self._load_whole(path)
+
+    def _load_whole(self, path: Path) -> None:
+        """Put saved weights into the caller's model, which is not (or no longer) sharded."""
+        if not self.is_fsdp_enabled:
+            super()._load_from_checkpoint(str(path), self.plain)
+        elif self.team.main:
+            distribution.load_whole_weights(self.plain, path)
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._writing) if self._writing else super()._get_output_dir(trial)
@@ -559,9 +568,9 @@ def fit(
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     autocast = autocast_dtype(options.precision, device)
-    packed = isinstance(task, NextToken) and wanted(packing, model, device, autocast)
-    if packed:
-        task = PackedNextToken(task.pad)
+    packed = None
+    if isinstance(task, NextToken) and wanted(packing, model, device, autocast):
+        task = packed = PackedNextToken(task.pad)
     per_epoch = -(-len(rows) // options.minibatch)
     total = steps or math.ceil(options.epochs * per_epoch)
     every = validation.every if validation is not None and validation_rows else None
@@ -613,13 +622,13 @@ def fit(
         compiled = compiled_blocks(model, options.compile)
         with quiet(), kernel, recomputed, compiled:
             if packed:
-                check_packing(trainer.plain, task, rows, trainer.autocast)
+                check_packing(trainer.plain, packed, rows, trainer.autocast)
             trainer.go_on(checkpoint)
         gc.unfreeze()
+        trainer.made_whole()
         if validation is not None and validation.keep_best:
             with quiet():
                 trainer.restore_best()
-        trainer.made_whole()
     if launch.is_worker():
         trainer.team.barrier()
         torch.distributed.destroy_process_group()
