@@ -7,6 +7,7 @@ prompts and prefixes can't, and are saved as a folder of adapters (`espalier.ada
 from __future__ import annotations
 
 import math
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -80,7 +81,8 @@ def load_quantised(source: Path | str, options: SFTConfig, tokenizer: Any) -> An
             use_safetensors=True,
             dtype=number,
             quantization_config=transformers.BitsAndBytesConfig(**kind),
-            device_map={"": torch.cuda.current_device()},
+            # Quantised weights can't be moved: each process puts them onto its own GPU.
+            device_map={"": int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()},
         )
     fit_to_tokenizer(model, tokenizer)
     return peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
@@ -92,10 +94,8 @@ def load_quantised(source: Path | str, options: SFTConfig, tokenizer: Any) -> An
 def method_of(options: SFTConfig) -> str:
     """What the recipe trains, in a word: full, lora, dora, qlora, prompt_tuning, ia3, prefix."""
     if options.lora is not None:
-        names = [
-            "q" * (options.lora.quantise is not None) + ("dora" if options.lora.dora else "lora")
-        ]
-        return names[0]
+        name = "dora" if options.lora.dora else "lora"
+        return f"q{name}" if options.lora.quantise is not None else name
     if options.prompt_tuning is not None:
         return "prompt_tuning"
     return options.adapter.kind if options.adapter is not None else "full"

@@ -222,10 +222,11 @@ def set_aside(examples: Sequence[Row], fraction: float, seed: int) -> tuple[list
 
 def sample_prompts(context: StageContext, options: SFTConfig, seed: int) -> list[Example]:
     """The prompts to sample for: of the run's prompt file if there is one, else of the data."""
-    path = context.path("curate/prompts.jsonl")
+    path, form = context.path("curate/prompts.jsonl"), "auto"
     if not path.is_file():
-        path = context.path(data_sources(options.data)[0].path)
-    examples = read_rows([path], limit=1000)
+        first = data_sources(options.data)[0]
+        path, form = context.path(first.path), first.format or options.format
+    examples = read_rows([path], format=form, limit=1000)
     count = min(options.samples, len(examples))
     return random.Random(f"{seed}:samples").sample(examples, count)
 
