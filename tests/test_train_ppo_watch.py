@@ -593,7 +593,7 @@ def test_a_policy_that_games_its_reward_is_found_out(tmp_path: Path) -> None:
         return [1 - text.count("a") / max(len(text), 1) for text in texts]
 
     learner = watched(
-        tmp_path, others, apart=12, rollout_batch=64, minibatch=16, iterations=20,
+        tmp_path, others, apart=12, rollout_batch=64, minibatch=16, epochs=2, iterations=20,
         learning_rate=5e-3, kl_coefficient=0.01, no_end_score=None, max_new_tokens=8, gamma=1.0,
         gae_lambda=0.95, held_out={"every": 2, "temperature": 1.0, "stop_after": 3}, keep="best",
     )  # fmt: skip
