@@ -440,7 +440,7 @@ def test_detail_21_the_reference_is_a_frozen_copy(tmp_path: Path) -> None:
     assert not any(p.requires_grad for p in learner.parts.reference.parameters())
 
 
-@pytest.mark.parametrize("stop_after", [1, 3])
+@pytest.mark.parametrize("stop_after", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_detail_22_a_resumed_run_is_bit_identical(tmp_path: Path, stop_after: int) -> None:
     values: dict[str, Any] = {"kl_target": 0.05, "kl_horizon": 100, "stop": ENDS}
     whole = make_learner(tmp_path / "whole", **values)

@@ -124,7 +124,7 @@ def test_contradictions_about_the_critic_are_refused() -> None:
 # Every shape keeps the promises of a first step ------------------------------------------------
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "values",
     [SHARED, {"lora": LORA}, {"lora": LORA, **SHARED}, {"gradient_checkpointing": True},
@@ -144,8 +144,9 @@ def test_detail_07_in_every_shape_kl_begins_at_zero_and_the_ratio_at_one(
 
 
 @pytest.mark.parametrize(
-    "values", [{}, SHARED, {"lora": LORA}, {"critic_only_iterations": 1}],
-    ids=["separate", "shared", "lora", "critic-first"],
+    "values",
+    [{"critic_only_iterations": 1}, SHARED, pytest.param({"lora": LORA}, marks=pytest.mark.slow)],
+    ids=["separate", "shared", "lora"],
 )  # fmt: skip
 def test_detail_16_the_steps_that_were_planned_are_taken(
     tmp_path: Path, values: dict[str, Any]
@@ -256,7 +257,9 @@ def test_weights_for_other_engines_are_the_merged_ones(tmp_path: Path) -> None:
     assert dict(adapters.policy_weights(plain)).keys() == dict(plain.named_parameters()).keys()
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["separate", "shared"])
+@pytest.mark.parametrize(
+    "shared", [pytest.param(False, marks=pytest.mark.slow), True], ids=["separate", "shared"]
+)
 def test_a_run_with_adapters_writes_a_merged_model_and_small_checkpoints(
     tmp_path: Path, shared: bool
 ) -> None:
@@ -371,6 +374,7 @@ def test_the_mix_is_read_from_files_of_the_run(tmp_path: Path, tokens: str) -> N
     assert all(line["pretraining_loss"] > 0 for line in lines)
 
 
+@pytest.mark.slow
 def test_the_mix_keeps_a_policy_near_its_rows(tmp_path: Path) -> None:
     losses = []
     for mix in (None, {**MIX, "coefficient": 5.0, "minibatch": 7}):
@@ -384,6 +388,7 @@ def test_the_mix_keeps_a_policy_near_its_rows(tmp_path: Path) -> None:
 # Rates, decay, memory -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_learning_rates_warm_up_and_stay_or_fall(tmp_path: Path) -> None:
     def rates(name: str, **values: Any) -> list[float]:
         learner = make_learner(tmp_path / name, learning_rate=0.004, **values)
@@ -434,3 +439,25 @@ def test_the_stage_can_recompute_activations(tmp_path: Path) -> None:
     assert learner.parts.critic.model.is_gradient_checkpointing
     assert not getattr(learner.parts.reference, "is_gradient_checkpointing", False)
     assert learner.iterate()["first_ratio_gap"] == 0.0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "values",
+    [{}, SHARED, {"lora": LORA, **SHARED}, {"gradient_checkpointing": True}],
+    ids=["separate", "shared", "lora-shared", "checkpointing"],
+)
+def test_the_stage_trains_on_a_gpu(tmp_path: Path, values: dict[str, Any], precision: str) -> None:
+    context = stage_context(tmp_path, **values, precision=precision)
+    learner = ppo.prepare(context)
+    assert learner.device.type == "cuda"
+    assert all(p.device.type == "cuda" for p in learner.policy.parameters())
+    learner.run()
+    lines = list(read_metrics(context.folder / "metrics.jsonl"))
+    assert len(lines) == 2
+    assert all(line["first_ratio_gap"] <= learner.tolerance for line in lines)
+    assert lines[0]["kl_k3"] <= learner.tolerance
+    ppo.run(context)
+    assert load_model(context.folder / "model") is not None

@@ -45,7 +45,10 @@ SHAPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("shape", ["lora", "shared", "all", "memory"])
+@pytest.mark.parametrize(
+    "shape",
+    ["all", *(pytest.param(s, marks=pytest.mark.slow) for s in ("lora", "shared", "memory"))],
+)
 def test_detail_22_a_resumed_run_of_any_shape_is_bit_identical(tmp_path: Path, shape: str) -> None:
     values = {**SHAPES[shape], "stop": ENDS, "iterations": 3, "critic_only_iterations": 1}
     whole = make_learner(tmp_path / "whole", **values)
@@ -157,7 +160,7 @@ def kill_once(folder: Path, shape: str, processes: int, seconds: float | None) -
         ("all", 1),
         ("watched", 1),
         ("plain", 2),
-        ("all", 2),
+        pytest.param("all", 2, marks=pytest.mark.ci_slice),
     ],
 )
 def test_detail_22_kill_9_at_any_moment_changes_nothing(
