@@ -62,7 +62,7 @@ def load_quantised(source: Path | str, options: SFTConfig, tokenizer: Any) -> An
             where=f"train.sft.lora.quantise: {bits}",
             hint="leave quantise out (plain LoRA), or train on a machine with a GPU",
         )
-    require("bitsandbytes", extra="train", feature="train.sft.lora.quantise")
+    require("bitsandbytes", extra="gpu", feature="train.sft.lora.quantise")
     transformers = require("transformers", extra="train", feature="Loading a model")
     peft = require("peft", extra="train", feature="train.sft.lora")
     number = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

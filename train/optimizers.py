@@ -202,6 +202,6 @@ def _adamw_8bit(groups: list[dict[str, Any]], **options: Any) -> torch.optim.Opt
             where="optimizer: adamw_8bit",
             hint="use adamw, or train on a machine with a GPU",
         )
-    module = require("bitsandbytes", extra="train", feature="The optimizer adamw_8bit")
+    module = require("bitsandbytes", extra="gpu", feature="The optimizer adamw_8bit")
     optimizer: torch.optim.Optimizer = module.optim.AdamW8bit(groups, **options)
     return optimizer
