@@ -23,6 +23,7 @@ from espalier.scoring import (
     sequence_scores,
     unwrapped,
 )
+from espalier.train.last_layer import feed_forward_at
 
 # On a CPU pieces of this many tokens stay in the caches.
 PIECE = 2048
@@ -82,15 +83,17 @@ def _piece(model: Any, rows: Sequence[Answers], pad: int, device: Any) -> Tensor
     positions = pad_right([tree[1] for tree in trees], 0, device)
     # 0: common; k: the k-th answer; -1: padding.
     parts = pad_right([tree[2] for tree in trees], -1, device)
-    hidden = model.base_model(
-        input_ids=ids,
-        attention_mask=_mask(model, parts),
-        position_ids=positions,
-        use_cache=False,
-    ).last_hidden_state
     ends = [row * width + end for row, tree in enumerate(trees) for end in tree[3]]
-    flat = hidden.reshape(-1, hidden.shape[-1])
-    pooled: Tensor = model.score(flat[torch.tensor(ends, device=device)])[:, 0]
+    read = torch.tensor(ends, device=device)
+    # Answers that are wholly shared end at one place.
+    with feed_forward_at(model, torch.tensor(sorted(set(ends)), device=device), ids.numel()):
+        hidden = model.base_model(
+            input_ids=ids,
+            attention_mask=_mask(model, parts),
+            position_ids=positions,
+            use_cache=False,
+        ).last_hidden_state
+    pooled: Tensor = model.score(hidden.reshape(-1, hidden.shape[-1])[read])[:, 0]
     return pooled
 
 
