@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "tests" / "fixtures" / "tiny.yaml"
 # Wall times and rates differ between any two runs, and with them the size of the report.
-TIMED = re.compile(r"(.*_)?seconds(_.*)?|.*_per_second|finished|time|bytes")
+TIMED = re.compile(r"(.*_)?seconds(_.*)?|.*_per_second|peak_memory.*|finished|time|bytes")
 CHECKPOINTED = {"base", "sft", "reward", "reward_eval", "ppo"}
 SEED = int(os.environ.get("ESPALIER_KILL_SEED", "1"))
 

@@ -12,10 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from train_workers import Job, train
+from train_workers import Job, options, train
 from transformers import AutoModelForCausalLM
 
-from espalier.errors import StageError, UsageError
+from espalier.errors import InputError, MissingExtra, StageError, UsageError
 from espalier.train import checkpoints
 from espalier.train.batching import passes
 from espalier.train.distribution import Root, Team, check_sharding, shared_passes
@@ -76,6 +76,26 @@ def test_what_can_not_be_sharded_is_refused() -> None:
             check_sharding(model, optimizer)
     with pytest.raises(UsageError, match="does not name the layers"):
         check_sharding(nn.Linear(2, 2), "adamw")
+
+
+def test_deepspeed_is_asked_for_clearly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from espalier.train import arguments
+
+    with pytest.raises(MissingExtra, match="'deepspeed', which is not installed"):
+        train(tmp_path, Job(training={"trainer_arguments": {"deepspeed": "zero2"}}))
+    monkeypatch.setattr(arguments, "require", lambda *_, **__: None)
+    for name, stage in (("zero2", 2), ("zero3", 3)):
+        for dtype, enabled in ((torch.bfloat16, True), (None, False)):
+            found = arguments.deepspeed_config(name, options(), dtype)
+            assert found["zero_optimization"]["stage"] == stage
+            assert found["gradient_accumulation_steps"] == 1
+            assert found["torch_autocast"] == {"enabled": enabled, "dtype": "bfloat16"}
+    with pytest.raises(InputError, match="is not there"):
+        arguments.deepspeed_config("zero9", options(), None)
+    with pytest.raises(UsageError, match="exclude each other"):
+        arguments.deepspeed_config("zero2", options(distributed="fsdp"), None)
+    with pytest.raises(UsageError, match="optimizer muon"):
+        arguments.deepspeed_config("zero2", options(optimizer="muon"), None)
 
 
 # Two processes do what one does -----------------------------------------------------------
