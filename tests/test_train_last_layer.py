@@ -110,3 +110,21 @@ def test_rows_with_virtual_tokens_before_them_are_computed_whole(worth: None) ->
     whole = model.model.layers[-1].mlp(hidden)
     with feed_forward_at(model, torch.tensor([1]), 8):
         assert torch.equal(model.model.layers[-1].mlp(hidden), whole)
+
+
+def test_adapters_get_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    peft = pytest.importorskip("peft")
+    found = []
+    for worth in (float("inf"), 0):
+        monkeypatch.setattr(last_layer, "WORTH", worth)
+        torch.manual_seed(0)
+        config = peft.LoraConfig(
+            r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False
+        )
+        model = peft.get_peft_model(tiny.model(), config)
+        assert last_feed_forward(model) is not None
+        loss, _ = NextToken(0).loss(model, rows(5))
+        loss.backward()
+        found.append({n: p.grad for n, p in model.named_parameters() if p.requires_grad})
+    for name, value in found[0].items():
+        assert (found[1][name] - value).norm() <= 1e-5 * value.norm(), name
