@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from espalier.errors import UsageError
+from espalier.train import checkpoints
 
 Row = TypeVar("Row")
 Cut = Callable[[Sequence[Row]], list[list[Row]]]
@@ -104,6 +105,18 @@ def shared_passes(
     wanted = max(map(len, plans)) if even else 1
     idle = Pass([ordered[-1]], real=False)
     return [plan + [idle] * (wanted - len(plan)) for plan in plans]
+
+
+def last_checkpoint(store: Path, rank: int, world: int) -> checkpoints.Checkpoint | None:
+    """The newest complete checkpoint; the main process removes what is unfinished first."""
+    if rank == 0:
+        checkpoints.latest(store)
+    if world > 1:
+        torch.distributed.barrier()
+    found = checkpoints.complete(store) if store.is_dir() else []
+    if world > 1:
+        torch.distributed.barrier()
+    return found[-1] if found else None
 
 
 # Fully sharded data parallel (FSDP2) --------------------------------------------------------

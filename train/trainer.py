@@ -11,11 +11,9 @@ from __future__ import annotations
 import gc
 import json
 import math
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,44 +27,23 @@ from espalier import launch
 from espalier.disk import room
 from espalier.errors import StageError
 from espalier.models import quiet
-from espalier.progress import Progress, say
+from espalier.progress import say
 from espalier.train import checkpoints, distribution
 from espalier.train.arguments import autocast_dtype, training_arguments
 from espalier.train.attention import fast_attention
 from espalier.train.batching import MinibatchSampler, Order, passes
 from espalier.train.compiling import compiled_blocks
 from espalier.train.config_parts import Optimisation, Validation
-from espalier.train.distribution import Pass, Root, Team
+from espalier.train.distribution import Pass, Root, Team, last_checkpoint
 from espalier.train.monitor import Monitor, peak_memory_mib
 from espalier.train.optimizers import build_optimizer
 from espalier.train.packing import PackedNextToken, Packing, check_packing, varlen_attention, wanted
 from espalier.train.recomputing import recomputed_activations
+from espalier.train.steps import Loader, Sampler, Steps, Window
 from espalier.train.tasks import NextToken, Task, mean_losses
 from espalier.train.trackers import start_trackers
 
-Sampler = Callable[[Any, int], Sequence[Mapping[str, Any]]]
 SCHEDULER = "scheduler.pt"
-
-
-@dataclass
-class Window:
-    """Sums since the last line of metrics; part of a checkpoint, so resumed lines are equal."""
-
-    loss: float = 0.0
-    weight: float = 0.0
-    tokens: int = 0
-    padded: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-    sums: dict[str, float] = field(default_factory=dict)
-
-
-class _Loader(DataLoader[Any]):
-    """A DataLoader that tells its batch sampler which epoch it is."""
-
-    def set_epoch(self, epoch: int) -> None:
-        sampler: Any = self.batch_sampler
-        sampler.set_epoch(epoch)
 
 
 class StepTrainer(transformers.Trainer):
@@ -113,7 +90,7 @@ class StepTrainer(transformers.Trainer):
         )
         # The model itself, whatever `self.model` is wrapped in later.
         self.plain: Any = model
-        self.add_callback(_Steps(self, sampler, sample_every))
+        self.add_callback(Steps(self, sampler, sample_every))
 
     # Data ---------------------------------------------------------------------------------
 
@@ -123,7 +100,7 @@ class StepTrainer(transformers.Trainer):
             lengths, self.options.minibatch, seed=self.seed, order=self.order
         )
         dataset: Any = self.rows
-        return _Loader(dataset, batch_sampler=sampler, collate_fn=list)
+        return Loader(dataset, batch_sampler=sampler, collate_fn=list)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -506,43 +483,6 @@ class StepTrainer(transformers.Trainer):
         self.stopped = bool(checkpoint.info["stopped"])
 
 
-class _Steps(transformers.TrainerCallback):
-    """Times the steps, logs the last one, samples, and shows progress."""
-
-    def __init__(self, trainer: StepTrainer, sampler: Sampler | None, every: int) -> None:
-        self._trainer = trainer
-        self._sampler = sampler
-        self._every = every
-        self._started = 0.0
-        self._progress: Progress | None = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._progress = Progress(
-            self._trainer.folder.parent.name,
-            state.max_steps,
-            unit="steps",
-            initial=state.global_step,
-        )
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._started = time.perf_counter()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._trainer.window.seconds += time.perf_counter() - self._started
-        if state.global_step >= state.max_steps:
-            control.should_log = True
-        if self._sampler and self._every and state.global_step % self._every == 0:
-            self._trainer.sample(self._sampler)
-        if self._progress is not None:
-            window = self._trainer.window
-            loss = window.loss / max(window.weight, 1.0)
-            self._progress.update(1, f"loss {loss:.3f}")
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._progress is not None:
-            self._progress.__exit__(None, None, None)
-
-
 def fit(
     model: Any,
     rows: Sequence[Any],
@@ -587,7 +527,7 @@ def fit(
     if arguments.fsdp:
         distribution.check_sharding(model, options.optimizer)
     main = arguments.process_index == 0
-    checkpoint = _last_checkpoint(store, arguments)
+    checkpoint = last_checkpoint(store, arguments.process_index, arguments.world_size)
     if main:
         checkpoints.cut_back(store / "best", checkpoint.step if checkpoint else 0)
     done = checkpoint.step if checkpoint else 0
@@ -643,18 +583,3 @@ def fit(
         "processes": trainer.team.world,
         "best": json.loads(json.dumps(trainer.best)),
     }
-
-
-def _last_checkpoint(
-    store: Path, arguments: transformers.TrainingArguments
-) -> checkpoints.Checkpoint | None:
-    """The newest complete checkpoint; the main process removes what is unfinished first."""
-    several = arguments.world_size > 1
-    if arguments.process_index == 0:
-        checkpoints.latest(store)
-    if several:
-        torch.distributed.barrier()
-    found = checkpoints.complete(store) if store.is_dir() else []
-    if several:
-        torch.distributed.barrier()
-    return found[-1] if found else None
