@@ -17,7 +17,8 @@ CHARTS = (
     ("loss",), ("accuracy",), ("margin",), ("kl", "kl_k3"),
     ("clip_fraction", "value_clip_fraction"), ("entropy",), ("length",), ("no_end_rate",),
     ("value_loss",), ("policy_loss",), ("explained_variance",), ("learning_rate",),
-    ("grad_norm", "critic_grad_norm"), ("tokens_per_second", "trained_tokens_per_second"), ("episodes_per_second",),
+    ("grad_norm", "critic_grad_norm"), ("tokens_per_second", "trained_tokens_per_second"),
+    ("episodes_per_second",),
     ("seconds_sampling", "seconds_scoring", "seconds_judging", "seconds_updating"),
     ("ratio_gap", "first_ratio_gap", "rollout_gap"),
 )  # fmt: skip
