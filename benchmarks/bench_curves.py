@@ -157,7 +157,7 @@ def train_ours(name: str, start: Path, rows: Sequence[Any], task: Any) -> tuple[
     model = load_model(start, kind="reward" if name == "reward" else "causal")
     with tempfile.TemporaryDirectory() as folder:
         fit(model, rows, task, options, folder=Path(folder) / "stage", seed=SEED)
-        lines = read_metrics(Path(folder) / "stage" / "metrics.jsonl")
+        lines = list(read_metrics(Path(folder) / "stage" / "metrics.jsonl"))
     return model.eval(), [line["loss"] for line in lines]
 
 
