@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from espalier.errors import StageError
@@ -13,10 +13,14 @@ _NAMED = 5  # rows of each kind that counts name
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Token ids and, for each, whether the loss is taken on predicting it."""
+    """Token ids and, for each, whether the loss is taken on predicting it.
+
+    `id` is that of the row they come from, so that an error can name it.
+    """
 
     ids: list[int]
     trained: list[bool]
+    id: str = field(default="", compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -115,7 +119,7 @@ def fit_row(
         if fitted.targets < encoded.targets:
             counts.answers_cut += 1
             counts.name("answers_cut", identity)
-    return fitted
+    return replace(fitted, id=identity)
 
 
 def truncate_prompt(encoded: Encoded, limit: int) -> Encoded:

@@ -121,6 +121,7 @@ def test_rows_that_cannot_be_used_are_counted() -> None:
     rows = [Example.single("hello", "world"), long, Example.make([Message("user", "no answer")])]
     counts = EncodingCounts()
     kept = encode_examples(tok, SPACED, rows, max_length=40, over_long="drop", counts=counts)
+    assert {row.id for row in kept} <= {row.id for row in rows}
     assert len(kept) == 1
     figures = {"kept": 1, "truncated": 0, "too_long": 1, "untrained": 1}
     named = {"too_long": [long.id], "untrained": [rows[2].id]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import shutil
 from collections.abc import Sequence
@@ -273,6 +274,16 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"loss became nan at step 1\.") as caught:
         fit(model, rows(8), TASK, options(), folder=tmp_path, seed=1)
     assert "minibatch of 4 rows" in str(caught.value.where)
+
+
+def test_rows_with_names_are_named_where_a_number_is_not_finite(tmp_path: Path) -> None:
+    model = tiny.model()
+    with torch.no_grad():
+        model.lm_head.weight[3] = float("nan")
+    named = [dataclasses.replace(row, id=f"row{i}") for i, row in enumerate(rows(4))]
+    with pytest.raises(StageError) as caught:
+        fit(model, named, TASK, options(), folder=tmp_path, seed=1)
+    assert all(f"row{i}" in str(caught.value.where) for i in range(4))
 
 
 def test_precision() -> None:
