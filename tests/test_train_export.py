@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file
 
 from espalier import adapted
@@ -152,7 +153,10 @@ def test_push_makes_a_private_repository(
     assert token == {"token": "hf_very_secret"}
     assert created["private"] is True
     assert uploaded["folder_path"] == str(base)
-    assert "*.safetensors" in uploaded["allow_patterns"]
+    files = ["model.safetensors", "config.json", "merges.txt"]
+    private = ["notes.txt", "checkpoints/checkpoint-3/policy.safetensors", "old/config.json"]
+    patterns = {name: uploaded[name] for name in ("allow_patterns", "ignore_patterns")}
+    assert list(filter_repo_objects([*files, *private], **patterns)) == files
     hub.calls.clear()
     assert main(["train", "push", str(base), "--repo", "me/model", "--public"]) == 0
     assert hub.calls[1][1]["private"] is False

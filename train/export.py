@@ -22,9 +22,12 @@ MODEL_FILES = (
     "*.json",
     "*.jinja",
     "*.model",
-    "*.txt",
+    "merges.txt",
+    "vocab.txt",
     "README.md",
 )
+# The hub's patterns go through folders: `*.json` alone would take those of checkpoints too.
+NOT_PUSHED = ("*/*",)
 
 
 def merge(folder: Path, output: Path, *, dtype: str = "fp32") -> None:
@@ -140,6 +143,7 @@ def push(folder: Path, repo: str, *, private: bool = True, message: str | None =
             folder_path=str(folder),
             repo_type="model",
             allow_patterns=list(MODEL_FILES),
+            ignore_patterns=list(NOT_PUSHED),
             commit_message=message or f"Upload {folder.name}",
         )
     except EspalierError:
