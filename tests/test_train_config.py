@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from espalier.cli import build_parser
-from espalier.train.config import BaseConfig, SFTConfig, TrainConfig
+from espalier.train.config import BaseConfig, PPOConfig, SFTConfig, TrainConfig
 from espalier.train.config_parts import REFUSED_ARGUMENTS
 
 
@@ -30,10 +30,42 @@ def test_refused_arguments_are_fields_of_transformers_or_once_were() -> None:
     assert {name for name in words if "include" not in name} <= set(REFUSED_ARGUMENTS)
 
 
-@pytest.mark.parametrize("name", ["gradient_accumulation_steps", "per_device_train_batch_size"])
+@pytest.mark.parametrize(
+    "name",
+    ["gradient_accumulation_steps", "per_device_train_batch_size", "fsdp", "eval_on_start"],
+)
 def test_batch_words_of_transformers_are_refused_with_ours(name: str) -> None:
     with pytest.raises(ValidationError, match="is not taken here; use"):
         SFTConfig.model_validate({"trainer_arguments": {name: 4}})
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        ({"patience": 2}, "patience needs rows"),
+        ({"keep_best": True}, "keep_best needs rows"),
+        ({"fraction": 0.1, "data": "a.jsonl"}, "exclude each other"),
+    ],
+)
+def test_validation_options_without_effect_are_refused(
+    validation: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        SFTConfig.model_validate({"validation": validation})
+    SFTConfig.model_validate({"validation": {"fraction": 0.1, "patience": 2, "keep_best": True}})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kl_target": 2.0, "kl_coefficient": 0}, "kl_coefficient is 0"),
+        ({"no_end_penalty": 1.0}, "no effect beside no_end_score"),
+    ],
+)
+def test_ppo_options_without_effect_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        PPOConfig.model_validate(options)
+    PPOConfig.model_validate({"no_end_penalty": 1.0, "no_end_score": None})
 
 
 def test_unknown_keys_and_impossible_shapes() -> None:

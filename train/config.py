@@ -173,6 +173,20 @@ class SFTConfig(Optimisation):
         return self
 
     @model_validator(mode="after")
+    def _validation_rows(self) -> SFTConfig:
+        validation = self.validation
+        if validation.fraction and validation.data is not None:
+            raise ValueError("validation.fraction and validation.data exclude each other; keep one")
+        if not validation.fraction and validation.data is None:
+            for name in ("keep_best", "patience"):
+                if getattr(validation, name):
+                    raise ValueError(
+                        f"validation.{name} needs rows to validate with; "
+                        "give validation.fraction or validation.data"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _weights_of_all(self) -> SFTConfig:
         weighted = [isinstance(s, DataSource) and s.weight is not None for s in self.data]
         if any(weighted) and not all(weighted):

@@ -84,6 +84,9 @@ REFUSED_ARGUMENTS = {
     "logging_strategy": "log_every",
     "eval_steps": "validation.every",
     "eval_strategy": "validation.every",
+    "eval_on_start": "validation.every",
+    "fsdp": "distributed",
+    "fsdp_config": "distributed",
     "load_best_model_at_end": "validation.keep_best",
     "report_to": "trackers (metrics.jsonl and TensorBoard are written always)",
 }

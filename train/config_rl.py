@@ -343,6 +343,13 @@ class PPOConfig(Strict):
             )
         if self.reward is None and not self.rules and not self.rewards:
             raise ValueError("there is no reward: name a reward model (reward), rules or rewards")
+        if self.kl_target is not None and not self.kl_coefficient:
+            raise ValueError("kl_target multiplies kl_coefficient, and kl_coefficient is 0")
+        if self.no_end_penalty and self.no_end_score is not None:
+            raise ValueError(
+                f"no_end_penalty: {self.no_end_penalty} has no effect beside no_end_score: "
+                f"{self.no_end_score}; set no_end_score: null, or leave no_end_penalty out"
+            )
         return self
 
     @model_validator(mode="after")
