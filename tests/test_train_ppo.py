@@ -265,3 +265,14 @@ def test_ppo_reaches_nearly_all_of_a_rules_reward(
     print(f"seed {seed}: {scores[0]:.2f} at first, {scores[-5:]} at the end")
     assert scores[0] < 0.4
     assert sum(scores[-5:]) / 5 >= 0.95
+
+
+def test_a_policy_that_never_learns_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = stage_context(tmp_path, iterations=2, critic_only_iterations=2)
+    assert any("the policy never learns" in line for line in ppo.plan(context))
+    ppo.prepare(context)
+    assert "warning: the policy never learns" in capsys.readouterr().out
+    learning = stage_context(tmp_path, iterations=2, critic_only_iterations=1)
+    assert not any("never learns" in line for line in ppo.plan(learning))

@@ -68,6 +68,7 @@ def plan(context: StageContext) -> list[str]:
         f"{options.epochs} epochs of {options.minibatches} minibatches: {steps}",
         f"score: {score_in_words(options)}",
         *_checks(options),
+        *_never_learns(options),
     ]
 
 
@@ -78,6 +79,15 @@ def score_in_words(options: PPOConfig) -> str:
     terms += [options.reward] if options.reward else []
     held = f", within ± {options.score_clip:g}" if options.score_clip is not None else ""
     return " + ".join(terms) + held
+
+
+def _never_learns(options: PPOConfig) -> list[str]:
+    if options.critic_only_iterations < options.iterations:
+        return []
+    return [
+        f"warning: the policy never learns: in {options.critic_only_iterations} of "
+        f"{options.iterations} iterations only the critic does (critic_only_iterations)"
+    ]
 
 
 def _checks(options: PPOConfig) -> list[str]:
@@ -148,6 +158,8 @@ def load_parts(context: StageContext) -> Parts:
         f"{sum(p.numel() for p in policy.parameters()):,} parameters, "
         f"{torch.get_num_threads()} threads, {str(autocast or torch.float32)[6:]}"
     )
+    for warning in _never_learns(options):
+        say(f"  {warning}")
     return Parts(
         tokenizer=tokenizer,
         template=template,
