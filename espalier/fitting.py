@@ -73,7 +73,7 @@ class EncodingCounts:
         """One line for each kind of row that is not trained on as it is."""
         found = [
             ("truncated", self.truncated, f"truncated to {limit} tokens"),
-            ("answers_cut", self.answers_cut, "that lost tokens of their answers"),
+            ("answers_cut", self.answers_cut, "with answers cut off"),
             ("too_long", self.too_long, f"left out, longer than {limit} tokens"),
             ("untrained", self.untrained, "left out, without a token to train on"),
             ("endless", self.endless, "without an end marker: the model does not learn to stop"),

@@ -343,7 +343,7 @@ def test_cut_answers_are_counted_with_their_rows() -> None:
     first = counts.first_ids["truncated"][0]
     notes = counts.notes(40)
     assert notes[0].startswith(f"{counts.truncated} rows truncated to 40 tokens (such as {first}")
-    assert notes[1].startswith(f"{len(shorter)} rows that lost tokens of their answers")
+    assert notes[1].startswith(f"{len(shorter)} rows with answers cut off")
 
 
 def test_rows_that_are_all_lost_are_counted_and_named() -> None:

@@ -46,6 +46,10 @@ def test_arguments_that_transformers_refuses(tmp_path: Path) -> None:
     write_rows(tmp_path / "curate" / "train.jsonl", 8)
     with pytest.raises(UsageError, match="refuses the arguments passed on to it"):
         train(tmp_path, "sft", trainer_arguments={"torch_empty_cache_steps": 0})
+    with pytest.raises(UsageError, match="adam_beta2: bla"):
+        train(tmp_path, "sft", trainer_arguments={"adam_beta2": "bla"})
+    with pytest.raises(UsageError, match="lr_scheduler_kwargs: 3"):
+        train(tmp_path, "sft", trainer_arguments={"lr_scheduler_kwargs": 3})
     assert torch.is_grad_enabled()
 
 

@@ -57,8 +57,10 @@ def test_numbers_that_are_not_finite_stop_the_run_before_the_step(tmp_path: Path
     experience = judged(learner)
     experience.advantages = experience.advantages * float("nan")
     before = copy.deepcopy(learner.parts.policy.state_dict())
-    with pytest.raises(StageError, match="gradient of the policy is not finite"):
+    with pytest.raises(StageError, match="gradient of the policy is not finite") as caught:
         learner.update(experience)
+    first = experience.prompts[experience.plan[0][0][0][0]].example.id
+    assert first in str(caught.value.where)
     after = learner.parts.policy.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 

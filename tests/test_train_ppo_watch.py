@@ -243,8 +243,9 @@ def test_a_score_that_is_not_finite_is_an_error_and_the_checkpoint_stays(tmp_pat
         return found
 
     broken.judge_pass = nan_values  # type: ignore[method-assign]
-    with pytest.raises(StageError, match="value of iteration 3 is not finite"):
+    with pytest.raises(StageError, match="value of iteration 3 is not finite") as caught:
         broken.run()
+    assert any(prompt.example.id in str(caught.value.where) for prompt in broken.parts.pool)
     found = checkpoints.latest(tmp_path / "checkpoints")
     assert found is not None and found.step == 2
     assert make_learner(tmp_path, checkpoint_every=1).run()["iterations"] == 4

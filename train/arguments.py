@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 import transformers
+from pydantic import TypeAdapter, ValidationError
 
 from espalier.errors import InputError, UsageError, require
 from espalier.files import read_json
@@ -154,6 +155,7 @@ def training_arguments(
         values |= {"fsdp": True, "fsdp_config": {"version": 2}}
     if values.get("deepspeed"):
         values["deepspeed"] = deepspeed_config(values["deepspeed"], options, autocast)
+    _check_types(options.trainer_arguments)
     try:
         arguments = transformers.TrainingArguments(**values)
     except (ValueError, TypeError, ImportError) as error:
@@ -167,3 +169,17 @@ def training_arguments(
     # One process drives one device; several devices are several processes.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def _check_types(given: dict[str, Any]) -> None:
+    """Raise UsageError for a value that is not what its field of TrainingArguments holds."""
+    hints = get_type_hints(transformers.TrainingArguments)
+    for name, value in given.items():
+        try:
+            TypeAdapter(hints[name]).validate_python(value)
+        except ValidationError as error:
+            raise UsageError(
+                f"'{name}: {value}' is not what transformers takes.",
+                where="trainer_arguments",
+                expected=str(error.errors()[0]["msg"]),
+            ) from error

@@ -57,6 +57,8 @@ REFUSED_ARGUMENTS = {
     "gradient_checkpointing_kwargs": "gradient_checkpointing",
     "optim_target_modules": "optimizer",
     "torch_compile": "compile (an option of its own)",
+    "use_liger_kernel": "nothing: logits are made at the trained positions only",
+    "liger_kernel_config": "nothing: logits are made at the trained positions only",
     "torch_compile_backend": "compile",
     "torch_compile_mode": "compile",
     "label_smoothing_factor": "nothing: the loss is that of the stage",

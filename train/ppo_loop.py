@@ -95,7 +95,7 @@ class PPO(Run):
         self.judge(experience)
         times.append(time.perf_counter())
         metrics = describe(experience, self.total)
-        check_samples(metrics, self.iteration, self.tolerance, self.where)
+        check_samples(metrics, self.iteration, self.tolerance, self.where, experience)
         self.stopped = self.watch.look(self.iteration, metrics)
         if self.stopped is not None:
             return metrics

@@ -10,6 +10,7 @@ depend on how a minibatch is cut into forward passes or spread over processes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -27,7 +28,7 @@ from espalier.train.experience import Experience, UpdateSums
 from espalier.train.optimizers import split_parameters
 from espalier.train.policy_adapters import AdapterReference
 from espalier.train.ppo_parts import Parts, check_slices, run_precision
-from espalier.train.ppo_watch import check_first_ratio, check_gradient, tolerance
+from espalier.train.ppo_watch import check_first_ratio, check_gradient, named_prompts, tolerance
 from espalier.train.pretraining_mix import next_token_batch, rows_at
 from espalier.train.rollout_engine import importance_cap
 
@@ -186,7 +187,7 @@ class Learner:
                 # Gradients are averaged over processes, and `count` is over all of them.
                 self.accelerator.backward(loss * self.world)
         self.check_first(part, first)
-        return part | {"grad_norm": self.step("policy") * count}
+        return part | {"grad_norm": self.step("policy", experience, groups) * count}
 
     def critic_step(self, experience: Experience, groups: Groups, count: float) -> dict[str, float]:
         """One optimizer step of the critic on the same minibatch; sums over tokens."""
@@ -197,7 +198,7 @@ class Learner:
                 values = self.forward(self.critic, batch.ids, batch.states)
                 loss = self.value_terms(experience, rows, values, count, part)
                 self.accelerator.backward(loss * self.world)
-        return part | {"critic_grad_norm": self.step("critic") * count}
+        return part | {"critic_grad_norm": self.step("critic", experience, groups) * count}
 
     def shared_step(
         self, experience: Experience, groups: Groups, count: float, first: bool, learns: bool
@@ -227,9 +228,11 @@ class Learner:
         if not learns:
             for parameter in self.accelerator.unwrap_model(self.policy).model.parameters():
                 parameter.grad = None
-            return {}, critic | {"critic_grad_norm": self.step("policy") * count}
+            return {}, critic | {
+                "critic_grad_norm": self.step("policy", experience, groups) * count
+            }
         self.check_first(policy, first)
-        return policy | {"grad_norm": self.step("policy") * count}, critic
+        return policy | {"grad_norm": self.step("policy", experience, groups) * count}, critic
 
     # Losses -------------------------------------------------------------------------------
 
@@ -342,12 +345,18 @@ class Learner:
             part["first_ratio_gap"] = part["ratio_gap"]
             check_first_ratio(part["ratio_gap"], self.iteration, self.tolerance)
 
-    def step(self, name: str) -> float:
-        """Clip the gradients, step the optimizer of "policy" or "critic"; returns the norm."""
+    def step(self, name: str, experience: Experience, groups: Groups) -> float:
+        """Clip the gradients, step the optimizer of "policy" or "critic"; returns the norm.
+
+        The minibatch is given for the message where the norm is not finite.
+        """
         network, optimizer = getattr(self, name), getattr(self, f"{name}_optimizer")
         limit = self.options.max_grad_norm
         norm = float(self.accelerator.clip_grad_norm_(network.parameters(), limit))
-        check_gradient(norm, name, self.iteration, self.where)
+        if not math.isfinite(norm):
+            rows = [row for group in groups for row in group]
+            where = self.where + named_prompts(experience, rows)
+            check_gradient(norm, name, self.iteration, where)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self.steps[name] += 1

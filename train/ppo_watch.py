@@ -7,7 +7,7 @@ in order. What must not happen at all (a number that is not finite, a ratio off 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +66,14 @@ def tolerance(device: str, exact: bool) -> float:
     return 1e-4 if exact else 5e-2
 
 
-def check_samples(metrics: dict[str, float], iteration: int, limit: float, where: str) -> None:
-    """Raise StageError for numbers that are not finite.
+def check_samples(
+    metrics: dict[str, float],
+    iteration: int,
+    limit: float,
+    where: str,
+    experience: Experience | None = None,
+) -> None:
+    """Raise StageError for numbers that are not finite, naming the prompts that have them.
 
     `iteration` counts from 0; before the first step the policy must equal its reference.
     """
@@ -76,7 +82,7 @@ def check_samples(metrics: dict[str, float], iteration: int, limit: float, where
         if not math.isfinite(metrics[name]):
             raise StageError(
                 f"The {name} of iteration {number} is not finite.",
-                where=where,
+                where=where + _prompts_of(experience),
                 expected="a finite number",
                 hint="lower learning_rate, use precision: fp32, or look at the reward model; the "
                 "last checkpoint is whole, and the stage goes on from it",
@@ -88,6 +94,24 @@ def check_samples(metrics: dict[str, float], iteration: int, limit: float, where
             expected="0",
             hint="some random or stateful layer is active in the forward pass",
         )
+
+
+def _prompts_of(experience: Experience | None) -> str:
+    """ ", prompts …" for the episodes of this process with a number that is not finite."""
+    if experience is None:
+        return ""
+    tables = (experience.old, experience.reference, experience.values, experience.scores[:, None])
+    bad = torch.zeros(len(experience.prompts), dtype=torch.bool)
+    for table in tables:
+        bad |= ~table.isfinite().all(dim=1)
+    return named_prompts(experience, bad.nonzero()[:, 0].tolist())
+
+
+def named_prompts(experience: Experience, rows: Sequence[int]) -> str:
+    """ ", prompts …" with the ids of the first ten of these episodes."""
+    ids = [experience.prompts[row].example.id for row in rows]
+    more = f" and {len(ids) - 10} more" if len(ids) > 10 else ""
+    return f", prompts {', '.join(ids[:10])}{more}" if ids else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,12 +241,12 @@ def load_rule(name: str) -> Rule:
         rule = getattr(module, function)
     except Exception as error:  # the code is the user's and may raise anything
         raise UsageError(
-            f"The reward rule '{name}' can't be loaded: {type(error).__name__}: {error}",
+            f"The reward function '{name}' can't be loaded: {type(error).__name__}: {error}",
             where="train.ppo",
             expected="package.module:function or file.py:function",
         ) from error
     if not callable(rule):
-        raise UsageError(f"The reward rule '{name}' is not a function.", where="train.ppo")
+        raise UsageError(f"'{name}' is not a function that can give a reward.", where="train.ppo")
     checked: Rule = rule
     return checked
 
