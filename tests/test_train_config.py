@@ -84,3 +84,14 @@ def test_the_verb_knows_every_training_stage() -> None:
         assert (args.training, args.recipe, args.overrides) == (stage, "r.yaml", ["seed=2"])
     with pytest.raises(SystemExit):
         parser.parse_args(["train", "dpo"])
+
+
+@pytest.mark.parametrize(("given", "kept"), [(9, "9"), ("0-3", "0-3"), ("0, 2,5-7", "0, 2,5-7")])
+def test_blocks_to_freeze(given: object, kept: str) -> None:
+    assert SFTConfig.model_validate({"freeze_layers": given}).freeze_layers == kept
+
+
+@pytest.mark.parametrize("given", ["3-1", "a", "1-", "", "-2", True, 1.5])
+def test_blocks_to_freeze_that_are_none(given: object) -> None:
+    with pytest.raises(ValidationError):
+        SFTConfig.model_validate({"freeze_layers": given})

@@ -64,7 +64,7 @@ def deepspeed_config(
     which it steps. Raises MissingExtra where it is not installed, InputError for a file that is
     not there, UsageError beside options that exclude it.
     """
-    require("deepspeed", extra="train", feature="trainer_arguments.deepspeed")
+    require("deepspeed", extra="deepspeed", feature="trainer_arguments.deepspeed")
     if options.distributed == "fsdp":
         raise UsageError(
             "DeepSpeed and FSDP exclude each other.",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from espalier.train.config_adapters import LoraTuning, OtherAdapter, PromptTuning
 from espalier.train.config_data import Curriculum, DataSource
@@ -106,7 +106,6 @@ class SFTConfig(Optimisation):
     )
     freeze_layers: str | None = Field(
         None,
-        pattern=r"^\d+(-\d+)?(,\s*\d+(-\d+)?)*$",
         description="Blocks not to train, counted from 0: 0-3 or 0,2,5-7.",
     )
     freeze_embeddings: bool = Field(
@@ -136,6 +135,21 @@ class SFTConfig(Optimisation):
     )
     samples: int = Field(4, ge=1, description="Prompts to sample for.")
     sample_tokens: int = Field(48, ge=1, description="Longest sample in tokens.")
+
+    @field_validator("freeze_layers", mode="before")
+    @classmethod
+    def _layers(cls, value: Any) -> Any:
+        """A single number in YAML is no text; a range the wrong way round is none at all."""
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str):
+            return value
+        for part in value.split(","):
+            first, dash, last = part.strip().partition("-")
+            ends = [first, last] if dash else [first]
+            if not all(end.isdecimal() for end in ends) or int(first) > int(ends[-1]):
+                raise ValueError(f"'{part.strip()}' is no block or range of blocks, as in 0-3 or 5")
+        return value
 
     @model_validator(mode="after")
     def _one_method(self) -> SFTConfig:

@@ -59,7 +59,7 @@ class VLLMRollouts:
 
     def __init__(self, options: RolloutOptions, rules: SamplingRules, device: torch.device) -> None:
         """Raises MissingExtra without vLLM, UsageError for options that can't hold."""
-        require_vllm()
+        require_vllm("rollouts: transformers")
         self.options = options
         self.rules = rules
         self.session: VLLMSession | None = None

@@ -28,13 +28,13 @@ END_SECONDS = 10.0
 LOG_LINES = 12
 
 
-def require_vllm() -> None:
-    """Raises MissingExtra where vLLM is not installed."""
+def require_vllm(instead: str = "engine: transformers") -> None:
+    """Raises MissingExtra where vLLM is not installed; `instead` is what does without it."""
     if not has_vllm():
         raise MissingExtra(
             "The vLLM engine needs the package 'vllm', which is not installed here.",
             where=sys.executable,
-            hint="make setup-vllm, then use .venv-vllm/bin/espalier; or engine: transformers",
+            hint=f"make setup-vllm, then use .venv-vllm/bin/espalier; or {instead}",
         )
 
 
