@@ -183,7 +183,7 @@ def test_rules_are_found_by_module_or_file(tmp_path: Path) -> None:
         f"{tmp_path}/none.py:f",
         "rl_models:CHARACTERS",
     ):
-        with pytest.raises(UsageError, match="reward rule"):
+        with pytest.raises(UsageError, match="reward function"):
             rollouts.load_rule(wrong)
 
 

@@ -10,7 +10,6 @@ depend on how a minibatch is cut into forward passes or spread over processes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -53,6 +52,8 @@ class Learner:
         self.autocast_dtype = run_precision(options)
         self.tolerance = tolerance(self.device.type, exact=self.autocast_dtype is None)
         self.where = str(folder / "metrics.jsonl")
+        # For messages: whose numbers the step at hand learns from.
+        self.minibatch_prompts = ""
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         check_slices(options, self.world)
         self.pad = int(parts.tokenizer.pad_token_id)
@@ -153,6 +154,9 @@ class Learner:
         first = learns
         for minibatches in experience.plan:
             for groups in minibatches:
+                self.minibatch_prompts = named_prompts(
+                    experience, [row for group in groups for row in group]
+                )
                 count = float(self.total(experience.tokens(groups)))
                 if self.shared:
                     policy, critic = self.shared_step(experience, groups, count, first, learns)
@@ -187,7 +191,7 @@ class Learner:
                 # Gradients are averaged over processes, and `count` is over all of them.
                 self.accelerator.backward(loss * self.world)
         self.check_first(part, first)
-        return part | {"grad_norm": self.step("policy", experience, groups) * count}
+        return part | {"grad_norm": self.step("policy") * count}
 
     def critic_step(self, experience: Experience, groups: Groups, count: float) -> dict[str, float]:
         """One optimizer step of the critic on the same minibatch; sums over tokens."""
@@ -198,7 +202,7 @@ class Learner:
                 values = self.forward(self.critic, batch.ids, batch.states)
                 loss = self.value_terms(experience, rows, values, count, part)
                 self.accelerator.backward(loss * self.world)
-        return part | {"critic_grad_norm": self.step("critic", experience, groups) * count}
+        return part | {"critic_grad_norm": self.step("critic") * count}
 
     def shared_step(
         self, experience: Experience, groups: Groups, count: float, first: bool, learns: bool
@@ -228,11 +232,9 @@ class Learner:
         if not learns:
             for parameter in self.accelerator.unwrap_model(self.policy).model.parameters():
                 parameter.grad = None
-            return {}, critic | {
-                "critic_grad_norm": self.step("policy", experience, groups) * count
-            }
+            return {}, critic | {"critic_grad_norm": self.step("policy") * count}
         self.check_first(policy, first)
-        return policy | {"grad_norm": self.step("policy", experience, groups) * count}, critic
+        return policy | {"grad_norm": self.step("policy") * count}, critic
 
     # Losses -------------------------------------------------------------------------------
 
@@ -345,18 +347,12 @@ class Learner:
             part["first_ratio_gap"] = part["ratio_gap"]
             check_first_ratio(part["ratio_gap"], self.iteration, self.tolerance)
 
-    def step(self, name: str, experience: Experience, groups: Groups) -> float:
-        """Clip the gradients, step the optimizer of "policy" or "critic"; returns the norm.
-
-        The minibatch is given for the message where the norm is not finite.
-        """
+    def step(self, name: str) -> float:
+        """Clip the gradients, step the optimizer of "policy" or "critic"; returns the norm."""
         network, optimizer = getattr(self, name), getattr(self, f"{name}_optimizer")
         limit = self.options.max_grad_norm
         norm = float(self.accelerator.clip_grad_norm_(network.parameters(), limit))
-        if not math.isfinite(norm):
-            rows = [row for group in groups for row in group]
-            where = self.where + named_prompts(experience, rows)
-            check_gradient(norm, name, self.iteration, where)
+        check_gradient(norm, name, self.iteration, self.where + self.minibatch_prompts)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self.steps[name] += 1

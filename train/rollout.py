@@ -246,7 +246,7 @@ def load_rule(name: str) -> Rule:
             expected="package.module:function or file.py:function",
         ) from error
     if not callable(rule):
-        raise UsageError(f"'{name}' is not a function that can give a reward.", where="train.ppo")
+        raise UsageError(f"The reward function '{name}' is no function.", where="train.ppo")
     checked: Rule = rule
     return checked
 
