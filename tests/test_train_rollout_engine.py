@@ -211,7 +211,7 @@ def test_vllm_where_it_is_not_installed_is_one_message(
 
 
 def without_vllm(options: RolloutOptions, rules: SamplingRules, monkeypatch: Any) -> Any:
-    monkeypatch.setattr(rollout_vllm, "require_vllm", lambda: None)
+    monkeypatch.setattr(rollout_vllm, "require_vllm", lambda *_: None)
     return rollout_vllm.VLLMRollouts(options, rules, CPU)
 
 
