@@ -35,7 +35,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     rules = parser.add_argument_group(
         "rules",
-        "METRIC OP NUMBER [at LEVEL%%], on the difference B - A (in points where the metric is "
+        "METRIC OP NUMBER [at LEVEL%], on the difference B - A (in points where the metric is "
         "in per cent); METRIC[FIELD=VALUE] for a slice, score(METRIC) for B's own score. With a "
         "level the whole interval must satisfy it, without one the value.",
     )
@@ -83,11 +83,11 @@ def _run(args: argparse.Namespace) -> int:
 
     pairs = [matched(a, b, args.metric) for a, b in sides(args.a, args.b)]
     result = compared(pairs, _settings(args, pairs), rules)
-    _write(args, result)
     if not streamed:
         from espalier.evaluate.compare_output import text
 
         print(text(result))
+    _write(args, result)
     return 0 if result["passed"] else EXIT_FAILED
 
 
@@ -133,4 +133,10 @@ def _write(args: argparse.Namespace, result: dict[str, Any]) -> None:
                 raise UsageError(
                     f"--{name} names a folder.", where=target, expected="the name of a file"
                 )
-            atomic_write_text(Path(target), made[name]())
+            try:
+                atomic_write_text(Path(target), made[name]())
+            except OSError as error:
+                # A build server must not take this for a broken rule (exit code 1).
+                raise UsageError(
+                    f"--{name} can't be written: {error.strerror}.", where=target
+                ) from error

@@ -63,11 +63,17 @@ def compared(
             metrics.append(entry)
             if one is not None and one.difference is not None:
                 tests.append((entry, pair.scored[name].metric, one))
-        entries.append(_pair_facts(pair) | {"metrics": metrics, "slices": []})
+        entries.append(_pair_facts(pair) | {"metrics": metrics, "slices": [], "notes": []})
     _decide(tests, settings)
+    coarse = _coarse(settings, tests, "")
     for pair, entry in zip(pairs, entries, strict=True):
+        entry["notes"] += coarse
         for by in settings.by:
-            entry["slices"] += _sliced(pair, by, settings)
+            sliced = _sliced(pair, by, settings)
+            entry["slices"] += sliced
+            if not sliced:
+                entry["notes"].append(f"{by} has no two slices among these rows.")
+            entry["notes"] += _coarse(settings, sliced, f" in the slices of {by}")
     outcomes = [_outcome(rule, pair, settings) for rule in rules for pair in pairs]
     return {
         "schema": SCHEMA,
@@ -81,6 +87,18 @@ def compared(
         "rules": outcomes,
         "passed": all(one["outcome"] == "passed" for one in outcomes),
     }
+
+
+def _coarse(settings: Settings, tests: Sequence[object], what: str) -> list[str]:
+    """Said where so many comparisons leave no room for a verdict."""
+    needed = settings.analysis().draws_needed(len(tests))
+    if needed is None:
+        return []
+    option = "permutations" if settings.test == "permutation" else "resamples"
+    return [
+        f"{len(tests):,} comparisons{what} need --{option} {needed} at least: with fewer, "
+        "corrected p-values can't be small enough for a verdict."
+    ]
 
 
 def _pair_facts(pair: Pair) -> dict[str, Any]:
@@ -125,7 +143,7 @@ def _entry(scored: Scored, one: Comparison | None) -> dict[str, Any]:
     if one is None:
         return {**entry, "verdict": None}
     numbers = {
-        "difference": one.difference,
+        "difference": _difference(scored, one),
         "low": one.low,
         "high": one.high,
         "p_value": one.p_value,
@@ -136,6 +154,16 @@ def _entry(scored: Scored, one: Comparison | None) -> dict[str, Any]:
         "detectable_corrected": None,
     }
     return {**entry, **numbers, **row_counts(scored, "a", "b")}
+
+
+def _difference(scored: Scored, one: Comparison) -> float | None:
+    """B - A on shared rows, also where they are too few for an interval."""
+    if one.difference is not None:
+        return one.difference
+    first, second = scored.columns["a"], scored.columns["b"]
+    both = first.valid & second.valid
+    before, after = first.value(both), second.value(both)
+    return None if before is None or after is None else after - before
 
 
 def _decide(tests: Sequence[tuple[dict[str, Any], Metric, Comparison]], settings: Settings) -> None:
@@ -226,7 +254,8 @@ def _outcome(rule: Rule, pair: Pair, settings: Settings) -> dict[str, Any]:
         "a": pair.a.name,
         "b": pair.b.name,
         "metric": metric.name,
-        "unit": "points" if metric.format == "percent" else "",
+        "of": "score" if rule.absolute else "difference",
+        "unit": "" if metric.format != "percent" else "%" if rule.absolute else "points",
         "outcome": judge_rule(rule, value, low, high),
         "value": value,
         "low": low,
@@ -246,4 +275,4 @@ def _measured(
         [interval] = analysis.intervals([second])
         return interval.value, interval.low, interval.high, interval.n
     [one] = analysis.compare([(first, second)])
-    return one.difference, one.low, one.high, one.n
+    return _difference(pair.scored[rule.metric], one), one.low, one.high, one.n

@@ -73,7 +73,7 @@ def _cells(entry: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _notes(result: Mapping[str, Any], pair: Mapping[str, Any]) -> Iterator[str]:
+def _notes(pair: Mapping[str, Any]) -> Iterator[str]:
     """What a reader of the table has to know: rows and metrics that were left out."""
     rows = pair["rows"]
     for key, text in (
@@ -82,13 +82,14 @@ def _notes(result: Mapping[str, Any], pair: Mapping[str, Any]) -> Iterator[str]:
         ("differing", "have another reference in B"),
     ):
         if rows[key]:
-            yield f"{rows[key]:,} rows that {text} were left out; {rows['shared']:,} are shared."
+            yield f"left out: {rows[key]:,} rows that {text}; {rows['shared']:,} are shared."
     for entry in pair["metrics"]:
         if entry["n_a"] != entry["n"] or entry["n_b"] != entry["n"]:
             yield (
                 f"{entry['label']}: compared on {entry['n']:,} rows that both have; A has "
                 f"{entry['n_a']:,}, B {entry['n_b']:,}."
             )
+    yield from pair["notes"]
     for left in pair["left_out"]:
         yield f"{left['metric']} is not compared: {left['reason']}."
 
@@ -98,10 +99,13 @@ def rule_line(outcome: Mapping[str, Any]) -> str:
     unit = f" {outcome['unit']}" if outcome["unit"] else ""
     found = "no value"
     if outcome["value"] is not None:
-        found = f"found {outcome['value']:+.4g}{unit}"
+        style = "+.4g" if outcome["of"] == "difference" else ".4g"
+        found = f"found {outcome['value']:{style}}{unit}"
         if outcome["low"] is not None:
             level = f"{100 * outcome['level']:g} %"
-            found += f" [{outcome['low']:+.4g}, {outcome['high']:+.4g}] at {level}"
+            found += f" [{outcome['low']:{style}}, {outcome['high']:{style}}] at {level}"
+        elif outcome["outcome"] == "undecided":
+            found += ", no interval: too few rows"
     return f'{outcome["outcome"]}: {outcome["kind"]} "{outcome["rule"]}": {found}'
 
 
@@ -130,7 +134,7 @@ def text(result: Mapping[str, Any]) -> str:
             table = [_with_slice(list(_HEAD), "slice")]
             table += [_with_slice(_cells(e), f"{e['by']}={e['value']}") for e in pair["slices"]]
             lines += ["", *_aligned(table)]
-        lines += [f"note: {note}" for note in _notes(result, pair)]
+        lines += [f"note: {note}" for note in _notes(pair)]
         lines.append("")
     lines.append(legend(result))
     for outcome in result["rules"]:
@@ -153,7 +157,10 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Also what turns the direction of the text round, and what XML can't hold.
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 
 
 def _plain(text: str) -> str:
@@ -183,7 +190,7 @@ def markdown(result: Mapping[str, Any]) -> str:
             table += [_with_slice(_cells(e), f"{e['by']}={e['value']}") for e in pair["slices"]]
             lines += ["", *_table(table)]
         lines.append("")
-        lines += [f"- {_escaped(note)}" for note in _notes(result, pair)]
+        lines += [f"- {_escaped(note)}" for note in _notes(pair)]
         lines.append("")
     return "\n".join([*lines, _escaped(legend(result)), ""])
 

@@ -193,6 +193,6 @@ def _obstacle(name: str, a: Side, b: Side) -> str:
     ours, theirs = a.stored.scored[name], b.stored.scored[name]
     if ours.metric.signature != theirs.metric.signature:
         return f"other settings: {ours.metric.signature} and {theirs.metric.signature}"
-    if not ours.rows and a.stored.path != b.stored.path:
+    if not ours.rows and a.stored.path.resolve() != b.stored.path.resolve():
         return "it was taken on other texts than the set's, which are not stored"
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -73,6 +74,7 @@ def summarise(results: Results) -> dict[str, Any]:
     """
     options, analysis = results.options, results.analysis
     parts = parts_of(results)
+    comparisons = _comparisons(results, analysis)
     tested: list[dict[str, Any]] = []
     if options.compare.slice_tests:
         tested = slice_comparisons(parts, results.scored, results.baseline, analysis)
@@ -98,10 +100,14 @@ def summarise(results: Results) -> dict[str, Any]:
         "metrics": [scored.metric.to_json() for scored in results.scored],
         "scores": _scores(results, analysis),
         "details": {one.metric.name: one.details for one in results.scored if one.details},
-        "comparisons": _comparisons(results, analysis),
+        "comparisons": comparisons,
         "slices": slice_scores(parts, results.scored),
         "slice_comparisons": tested,
-        "warnings": [*_general_warnings(results), *results.warnings],
+        "warnings": [
+            *_general_warnings(results),
+            *_coarse(analysis, comparisons, tested),
+            *results.warnings,
+        ],
     }
 
 
@@ -274,7 +280,8 @@ def _general_warnings(results: Results) -> list[str]:
     rows = len(results.evalset)
     if rows < SMALL_SET:
         found.append(
-            f"The set has only {rows:,} prompts: intervals are wide, and a tie says little."
+            f"The set has only {rows:,} prompt{'s' * (rows != 1)}: intervals are wide, and a tie "
+            "says little."
         )
     without = sum(row.reference is None for row in results.evalset.rows)
     if without:
@@ -306,6 +313,24 @@ def _general_warnings(results: Results) -> list[str]:
     for subject in results.subjects:
         found.extend(results.answered[subject.name].warnings)
     return found + _unscored(results, rows - without)
+
+
+def _coarse(
+    analysis: Analysis,
+    comparisons: Sequence[Mapping[str, Any]],
+    sliced: Sequence[Mapping[str, Any]],
+) -> list[str]:
+    """Tables of so many comparisons that none of their verdicts could be other than a tie."""
+    families = Counter(f"with {item['baseline']}" for item in comparisons)
+    largest = dict(families.most_common(1))
+    largest |= Counter(f"in the slices of {item['by']}" for item in sliced)
+    option = "permutations" if analysis.test == "permutation" else "resamples"
+    return [
+        f"{count:,} comparisons {where} need `{option}: {needed}` at least: with fewer, corrected "
+        "p-values can't be small enough for a verdict other than a tie."
+        for where, count in largest.items()
+        if (needed := analysis.draws_needed(count)) is not None
+    ]
 
 
 def _unscored(results: Results, expected: int) -> list[str]:

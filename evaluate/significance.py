@@ -205,6 +205,16 @@ class Analysis:
         # Columns are known by identity, so those that were seen must stay alive.
         self._seen: list[Column] = []
 
+    def draws_needed(self, family: int) -> int | None:
+        """How many random draws a verdict among `family` comparisons needs; None where it has them.
+
+        No p-value is below 1 / (draws + 1), and Holm multiplies the smallest by `family`.
+        """
+        draws = self.permutations if self.test == "permutation" else self.resamples
+        # Less rounding error: 1 - 0.95 is a little more than 0.05.
+        needed = math.ceil(round(family / (1 - self.confidence), 6)) - 1
+        return needed if draws < needed else None
+
     def again(self) -> Analysis:
         """A new analysis with the same settings, which remembers no column."""
         return Analysis(

@@ -132,6 +132,16 @@ def read_statistics(path: Path) -> Stored:
             expected="a run folder whose stage 'evaluate' is done",
             hint="run `espalier evaluate` again; stored answers are used again",
         )
+    if path.suffix != ".npz":
+        raise InputError(
+            "This file holds no stored statistics.",
+            where=str(path),
+            expected="a run folder whose stage 'evaluate' is done, or its statistics.npz",
+            hint="files of answers are evaluated first: espalier evaluate --set … "
+            "--predictions NAME=FILE --output DIR",
+        )
+    if not zipfile.is_zipfile(path):
+        raise _broken(path, "it is no archive, or was cut off")
     try:
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
             header = json.loads(archive["header"].tobytes())

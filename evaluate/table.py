@@ -70,19 +70,24 @@ def headline(summary: Mapping[str, Any], *, columns: int | None = None) -> str:
     cells = []
     for metric in summary["metrics"]:
         unit = " %" if metric["format"] == "percent" else ""
-        arrow = "" if metric["higher_is_better"] else " ↓"
+        tested = metric.get("tested", True)
+        arrow = " ↓" if tested and not metric["higher_is_better"] else ""
         column = [f"{metric['label']}{unit}{arrow}"]
         for model in models:
             key = (model, metric["name"])
             count = uneven.get(metric["name"], {}).get(model)
             column.append(_cell(scores.get(key), metric["format"], verdicts.get(key), count))
         cells.append(column)
-    return "\n".join([_title(summary), *_blocks(first, cells, limit), *_footer(summary)])
+    blocks = _blocks(first, cells, limit) if cells else ["no metric was scored"]
+    return "\n".join([_title(summary), *blocks, *_footer(summary)])
 
 
 def _title(summary: Mapping[str, Any]) -> str:
-    rows = summary["set"]["rows"]
-    return f"{summary['set']['name']}: {rows:,} prompts, {len(summary['models'])} models"
+    rows, models = summary["set"]["rows"], len(summary["models"])
+    return (
+        f"{summary['set']['name']}: {rows:,} prompt{'s' * (rows != 1)}, "
+        f"{models} model{'s' * (models != 1)}"
+    )
 
 
 def _blocks(first: Sequence[str], cells: Sequence[Sequence[str]], limit: int) -> list[str]:
@@ -107,10 +112,15 @@ def _blocks(first: Sequence[str], cells: Sequence[Sequence[str]], limit: int) ->
 def _footer(summary: Mapping[str, Any]) -> list[str]:
     level = round(100 * summary["confidence"])
     labels = {model["name"]: model["label"] for model in summary["models"]}
-    lines = [
-        f"[low, high]: {level} % interval; against {labels[summary['baseline']]}: "
-        "+ better, - worse, = no difference shown; ↓ less is better"
-    ]
+    legend = [f"[low, high]: {level} % interval"]
+    if summary["comparisons"]:
+        legend.append(
+            f"against {labels[summary['baseline']]}: + better, - worse, = no difference shown"
+        )
+    lines = ["; ".join([*legend, "↓ less is better"])] if summary["metrics"] else []
+    plain = [one["label"] for one in summary["metrics"] if not one.get("tested", True)]
+    if plain:
+        lines.append(f"shown, not tested: {', '.join(plain)}")
     if summary.get("coverage"):
         lines.append("n=…: scored on so many prompts, and not the same ones as its rivals")
     if summary["synthetic"]:

@@ -62,6 +62,38 @@ def test_predictions_alone_are_compared_and_printed(
     assert "up to date" in again and "100.0 [" in again
 
 
+def test_the_table_says_what_is_not_tested_and_marks_only_what_was_compared(
+    files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "--set", files["set"], "--predictions", f"a={files['wrong']}"]
+    words += ["--output", str(tmp_path / "out"), "--limit", "1"]
+    assert main([*words, "--set", "evaluate.metrics=[rougeL,length,refusals]"]) == 0
+    out = capsys.readouterr().out
+    assert "1 prompt, 1 model\n" in out and "only 1 prompt:" in out
+    # One model is compared with none, and a share of refusals is neither good nor bad.
+    assert "better" not in out.replace("less is better", "") and "Refusals % ↓" not in out
+    assert "shown, not tested: Words, Characters, Refusals" in out
+    assert main([*words, "--set", "evaluate.metrics=[reward]"]) == 0
+    assert "no metric was scored" in capsys.readouterr().out
+
+
+def test_more_comparisons_than_exchanges_can_tell_apart_are_told(
+    files: dict[str, str], tmp_path: Path
+) -> None:
+    words = ["evaluate", "--set", files["set"], "--output", str(tmp_path / "out")]
+    for name in ("wrong", "right"):
+        words += ["--predictions", f"{name}={files[name]}"]
+    words += ["--set", "evaluate.metrics=[exact_match,token_f1,rouge1,rouge2,rougeL,chrf]"]
+    assert main([*words, "--set", "evaluate.permutations=100"]) == 0
+    summary = json.loads((tmp_path / "out/evaluate/summary.json").read_text("utf-8"))
+    told, *slices = [text for text in summary["warnings"] if "`permutations:" in text]
+    # Six metrics need 6 / 0.05 - 1 exchanges.
+    assert told.startswith("6 comparisons with wrong need `permutations: 119` at least")
+    assert [text.partition(" need ")[0] for text in slices] == [
+        f"6 comparisons in the slices of {by}" for by in ("language", "length")
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

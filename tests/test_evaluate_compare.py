@@ -244,7 +244,7 @@ def test_exit_codes(
     assert (captured.err == "") == (code != 2)
 
 
-def test_a_worse_model_breaks_the_gate_of_the_issue(
+def test_a_worse_model_breaks_the_gate(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rule = "rougeL < -1 at 95%"
@@ -278,6 +278,76 @@ def test_the_level_of_a_rule_is_its_own(run: Path, tmp_path: Path) -> None:
     assert wide["low"] < narrow["low"] < narrow["value"] < narrow["high"] < wide["high"]
 
 
+def test_junit_is_what_build_servers_read(run: Path, tmp_path: Path) -> None:
+    """The elements, attributes and counts of Jenkins' schema (jenkins-junit.xsd)."""
+    path = tmp_path / "gate.xml"
+    rules = [
+        "rougeL > 1 at 95%",
+        "rougeL < -1 at 95%",
+        "score(bleu) < 200",
+        "bleu[language=zh] < 0",
+    ]
+    words = [w for rule in rules for w in ("--fail-if", rule)]
+    assert compare(f"{run}:poor", f"{run}:fair", *words, "--junit", str(path)) == 1
+    root = ElementTree.parse(path).getroot()
+    assert root.tag == "testsuites" and [suite.tag for suite in root] == ["testsuite"]
+    cases = list(root[0])
+    assert [case.tag for case in cases] == ["testcase"] * 4
+    assert all(case.get("name") and case.get("classname") for case in cases)
+    assert len({case.get("name") for case in cases}) == 4
+    assert [[child.tag for child in case] for case in cases] == [
+        ["failure"], ["system-out"], ["failure"], ["system-out"]
+    ]  # fmt: skip
+    for element in (root, root[0]):
+        counts = [element.get(name) for name in ("tests", "failures", "errors")]
+        assert counts == ["4", "2", "0"]
+
+
+def test_a_file_that_cannot_be_written_is_no_broken_rule(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("", "utf-8")
+    target = tmp_path / "file" / "gate.json"
+    assert compare(f"{run}:poor", f"{run}:fair", "--json", str(target)) == 2
+    captured = capsys.readouterr()
+    assert "--json can't be written" in captured.err and "ROUGE-L" in captured.out
+
+
+def test_one_row_decides_only_what_asks_for_no_interval(tmp_path: Path) -> None:
+    one = evaluate(tmp_path / "one", ANSWERS, rows=[4])
+    rules = ["rougeL < 0", "rougeL < 0 at 95%", "score(rougeL) < 0"]
+    words = [w for rule in rules for w in ("--fail-if", rule)]
+    result = result_of(tmp_path, f"{one}:poor", f"{one}:fair", *words, "--by", "language")
+    [pair] = result["pairs"]
+    entry = pair["metrics"][1]
+    assert entry["difference"] == pytest.approx(entry["b"] - entry["a"])
+    assert (entry["low"], entry["p_value"], entry["verdict"]) == (None, None, "tie")
+    assert [o["outcome"] for o in result["rules"]] == ["passed", "undecided", "passed"]
+    assert "language has no two slices among these rows." in pair["notes"]
+
+
+def test_metrics_of_other_texts_are_compared_within_one_run_however_it_is_named(
+    run: Path, tmp_path: Path
+) -> None:
+    folder = edited(run, tmp_path / "copy", lambda header: None)
+    with np.load(folder / "statistics.npz") as archive:
+        arrays = {name: archive[name] for name in archive.files if not name.endswith(".rows")}
+    np.savez(folder / "statistics.npz", **arrays)
+    [pair] = result_of(tmp_path, f"{folder}:poor", f"{folder}/../copy:fair")["pairs"]
+    assert [entry["metric"] for entry in pair["metrics"]] == ["exact_match", "rougeL", "bleu"]
+
+
+def test_too_few_exchanges_for_so_many_comparisons_are_told(run: Path, tmp_path: Path) -> None:
+    words = (f"{run}:poor", f"{run}:fair", "--by", "source", "--permutations", "200")
+    [pair] = result_of(tmp_path, *words)["pairs"]
+    # Twelve comparisons in four slices: 12 / 0.05 - 1 exchanges are the least that can do.
+    assert all(entry["p_value"] > 0.05 for entry in pair["slices"])
+    assert any("--permutations 239" in note for note in pair["notes"])
+    enough = result_of(tmp_path, *words[:-1], "239")["pairs"][0]
+    assert enough["notes"] == []
+    assert min(entry["p_value"] for entry in enough["slices"]) == pytest.approx(0.05)
+
+
 def test_output_goes_to_the_stream_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compare(f"{run}:poor", f"{run}:fair", "--json", "-") == 0
     assert json.loads(capsys.readouterr().out)["schema"] == 1
@@ -301,8 +371,8 @@ def test_rows_that_only_one_side_has_are_left_out_and_told(
         "only_b": 0,
         "differing": 1,
     }
-    assert "5 rows that only A has were left out" in out
-    assert "1 rows that have another reference in B" in out
+    assert "left out: 5 rows that only A has" in out
+    assert "left out: 1 rows that have another reference in B" in out
     shared = [i for i in range(5, ROWS) if i != 7]
     mean = sum(row_scores(run, "poor", "rougeL")[i] for i in shared) / len(shared)
     assert result["pairs"][0]["metrics"][0]["a"] == pytest.approx(mean)
@@ -393,7 +463,16 @@ def test_a_broken_file_is_one_message(
     path = tmp_path / "statistics.npz"
     path.write_bytes(content)
     assert compare(str(tmp_path), str(tmp_path / "none")) == 2
-    assert "can't be read" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "can't be read" in told and "pickle" not in told
+
+
+def test_a_file_of_answers_in_a_runs_place_is_told_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "answers.jsonl", [{"prompt": "x", "response": "y"}])
+    assert compare(path, path) == 2
+    assert "--predictions NAME=FILE" in capsys.readouterr().err
 
 
 def test_pickled_objects_are_refused(tmp_path: Path) -> None:
@@ -444,7 +523,7 @@ def test_single_models_are_compared_whatever_their_names(tmp_path: Path) -> None
 
 
 def hostile_result() -> dict[str, Any]:
-    name = '=cmd()|x\x1b[31m<script>"&*_`\n'
+    name = '=cmd()|x\x1b[31m<script>"&*_`\n\u202e\uffff\ud800'
     entry = {
         "metric": name, "label": name, "format": "number", "higher_is_better": True,
         "signature": name, "a": 1.0, "b": 2.0, "n": 3, "n_a": 3, "n_b": 4, "difference": 1.0,
@@ -454,6 +533,7 @@ def hostile_result() -> dict[str, Any]:
     rule = {
         "rule": name, "kind": "fail-if", "a": name, "b": name, "metric": name, "unit": "",
         "outcome": "undecided", "value": None, "low": None, "high": None, "level": 0.95, "n": 0,
+        "of": "difference",
     }  # fmt: skip
     return {
         "confidence": 0.95, "test": "permutation", "power": 0.8, "passed": False, "rules": [rule],
@@ -461,7 +541,7 @@ def hostile_result() -> dict[str, Any]:
             "a": {"name": name}, "b": {"name": name},
             "rows": {"shared": 3, "only_a": 0, "only_b": 1, "differing": 0},
             "metrics": [entry], "slices": [{**entry, "by": name, "value": name}],
-            "left_out": [{"metric": name, "reason": name}],
+            "left_out": [{"metric": name, "reason": name}], "notes": [name],
         }],
     }  # fmt: skip
 
@@ -469,7 +549,7 @@ def hostile_result() -> dict[str, Any]:
 def test_hostile_names_stay_text() -> None:
     result = hostile_result()
     shown = compare_output.text(result)
-    assert "\x1b" not in shown
+    assert not set("\x1b\u202e\uffff\ud800") & set(shown)
     page = compare_output.markdown(result)
     assert "<script>" not in page and "\x1b" not in page
     tables = [line for line in page.splitlines() if line.startswith("|")]

@@ -177,6 +177,15 @@ def test_holm_is_the_step_down_procedure() -> None:
     assert sig.holm([]) == []
 
 
+@pytest.mark.parametrize("test", ["permutation", "bootstrap"])
+def test_draws_that_can_give_no_verdict_are_known(test: sig.Test) -> None:
+    few = Analysis(resamples=99, permutations=99, confidence=0.95, seed=1, test=test)
+    assert few.draws_needed(5) is None  # 5 · 1/100 = 0.05
+    assert few.draws_needed(6) == 119  # 6 · 1/120 = 0.05
+    assert max(sig.holm([1 / 120] * 6)) == pytest.approx(0.05)
+    assert sig.holm([1 / 100] * 6)[0] > 0.05
+
+
 def test_a_comparison_uses_the_shared_rows_and_says_how_many() -> None:
     base = Column.of_means([1.0, None, 3.0, 4.0, math.nan])
     model = Column.of_means([2.0, 9.0, 5.0, None, 1.0])
