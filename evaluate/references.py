@@ -19,7 +19,7 @@ import numpy as np
 from espalier.errors import require
 from espalier.evaluate.metric import Metric, RowValues, Scored
 from espalier.evaluate.significance import Array, Column, Combine
-from espalier.evaluate.ter import SHIFTED_WORDS, TER, ter_statistics
+from espalier.evaluate.ter import TER, ter_statistics
 from espalier.overlap import rouge_scores
 from espalier.overlap_summary import rouge_lsum_scores
 from espalier.text import language, tokens
@@ -310,9 +310,10 @@ def corpus_metric(name: str, references: Sequence[str | None]) -> Metric:
             False,
             "number",
             f"sacrebleu.TER|nrefs:1|case:lc|tok:{tokeniser.replace(BLEU_DEFAULT, 'tercom')}|"
-            f"norm:no|punct:yes|shifts-up-to-words:{SHIFTED_WORDS}|{version}|corpus",
+            f"norm:no|punct:yes|{version}|corpus",
             "Edits for each word of the references, in per cent, over the whole set: 0 is equal "
-            "text, and long answers go above 100; misleads where there are many right answers.",
+            "text, and long answers go above 100; misleads where there are many right answers, and "
+            "counts too many edits where a long answer lacks a large part of its reference.",
         )
     return Metric(
         "bleu",

@@ -14,10 +14,7 @@ import numpy as np
 
 from espalier.errors import require
 from espalier.evaluate.significance import Array, Combine
-
-# Each of up to 1,000 shifts that are tried costs an edit distance; beyond so many words in both
-# texts together the search would take minutes for one row.
-SHIFTED_WORDS = 600
+from espalier.evaluate.ter_edits import count_edits
 
 
 def ter_of_sums(sums: Array) -> Array:
@@ -35,25 +32,25 @@ def ter_statistics(
 ) -> Array:
     """Edits and words of the reference (n, 2), each row by its tokeniser of sacrebleu.
 
-    The tokeniser `13a` stands for TER's own. Rows of more than `SHIFTED_WORDS` words are counted
-    without shifts, by their plain edit distance.
+    The tokeniser `13a` stands for TER's own.
     """
     metrics = require("sacrebleu.metrics", extra="evaluate", feature="TER")
     scorer = metrics.TER()
     parted = {name: _parter(name) for name in set(tokenizers)}
     result = np.zeros((len(answers), TER.size))
     for row, name in enumerate(tokenizers):
+        ids: dict[str, int] = {}
         answer, reference = (
-            scorer._preprocess_segment(parted[name](text)).split()
+            np.array(
+                [
+                    ids.setdefault(word, len(ids))
+                    for word in scorer._preprocess_segment(parted[name](text)).split()
+                ],
+                dtype=np.int32,
+            )
             for text in (answers[row], references[row])
         )
-        if len(answer) + len(reference) > SHIFTED_WORDS:
-            result[row] = (_distance(answer, reference), len(reference))
-        else:
-            # The method that sacrebleu's own significance tests are built on.
-            result[row] = scorer._compute_segment_statistics(
-                " ".join(answer), {"ref_words": [reference]}
-            )
+        result[row] = count_edits(answer, reference), len(reference)
     return result
 
 
@@ -65,13 +62,3 @@ def _parter(name: str) -> Callable[[str], str]:
     tokenizer: Any = {"zh": "TokenizerZh", "char": "TokenizerChar"}[name]
     parter: Callable[[str], str] = getattr(made, tokenizer)()
     return parter
-
-
-def _distance(answer: Sequence[str], reference: Sequence[str]) -> int:
-    from rapidfuzz.distance import Levenshtein
-
-    ids: dict[str, int] = {}
-    left, right = (
-        [ids.setdefault(word, len(ids)) for word in words] for words in (answer, reference)
-    )
-    return int(Levenshtein.distance(left, right))
