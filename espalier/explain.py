@@ -65,6 +65,9 @@ def _describe(model: BaseModel, depth: int) -> list[str]:
         elif isinstance(value, list) and any(isinstance(item, BaseModel) for item in value):
             lines.append(f"{pad}{name}:  # {info.description or ''}".rstrip(" #"))
             for item in value:
+                if not isinstance(item, BaseModel):
+                    lines.append(f"{pad}  - {_value(item)}")
+                    continue
                 inner = _describe(item, depth + 2)
                 lines.append(f"{pad}  - {inner[0].strip()}")
                 lines.extend(inner[1:])

@@ -36,6 +36,8 @@ class Wording:
     answer_a: str
     answer_b: str
     end: str
+    reference: str
+    with_reference: str
 
 
 WORDINGS: Mapping[str, Wording] = {
@@ -53,6 +55,9 @@ WORDINGS: Mapping[str, Wording] = {
         answer_a="[Answer A]",
         answer_b="[Answer B]",
         end="[End]",
+        reference="[Reference]",
+        with_reference="A reference answer is shown. It is right; an answer that is worded or "
+        "built otherwise may be as good.",
     ),
     "zh": Wording(
         pairwise="请比较同一个问题的两个回答。更相关、更准确、更完整、更流畅，而且没有多余内容的回答更好；"
@@ -65,6 +70,8 @@ WORDINGS: Mapping[str, Wording] = {
         answer_a="【回答A】",
         answer_b="【回答B】",
         end="【完】",
+        reference="【参考答案】",
+        with_reference="下面给出一个参考答案。它是正确的；措辞或写法不同的回答也可以同样好。",
     ),
 }
 
@@ -102,11 +109,13 @@ class Comparison:
     backward_text: str
 
 
-def pairwise_prompt(prompt: str, answer_a: str, answer_b: str, language: str) -> str:
+def pairwise_prompt(
+    prompt: str, answer_a: str, answer_b: str, language: str, *, reference: str | None = None
+) -> str:
     """The text that asks which answer is better; Chinese for "zh", else English."""
     words = WORDINGS.get(language, WORDINGS["en"])
     return (
-        f"{words.pairwise}\n\n{words.question}\n{prompt}\n\n{words.answer_a}\n{answer_a}\n\n"
+        f"{_opening(words.pairwise, prompt, words, reference)}\n\n{words.answer_a}\n{answer_a}\n\n"
         f"{words.answer_b}\n{answer_b}\n\n{words.end}"
     )
 
@@ -117,10 +126,23 @@ def rubric_prompt(prompt: str, answer: str, language: str) -> str:
     return marking_prompt(words.rubric, prompt, answer, language)
 
 
-def marking_prompt(task: str, prompt: str, answer: str, language: str) -> str:
+def marking_prompt(
+    task: str, prompt: str, answer: str, language: str, *, reference: str | None = None
+) -> str:
     """A `task` (what to mark, and how to reply) with a question and its answer below it."""
     words = WORDINGS.get(language, WORDINGS["en"])
-    return f"{task}\n\n{words.question}\n{prompt}\n\n{words.answer}\n{answer}\n\n{words.end}"
+    opening = _opening(task, prompt, words, reference)
+    return f"{opening}\n\n{words.answer}\n{answer}\n\n{words.end}"
+
+
+def _opening(task: str, prompt: str, words: Wording, reference: str | None) -> str:
+    """Everything above the answers."""
+    if reference is None:
+        return f"{task}\n\n{words.question}\n{prompt}"
+    return (
+        f"{task}\n{words.with_reference}\n\n{words.question}\n{prompt}\n\n"
+        f"{words.reference}\n{reference}"
+    )
 
 
 # --- reading a pairwise verdict --------------------------------------------------------------
@@ -318,8 +340,8 @@ def _first(lowered: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 def _after(plain: str, names: Sequence[str]) -> str | None:
     """What follows the last of these names, up to the end of its part of the line."""
-    words = "|".join(sorted(names, key=len, reverse=True))
-    found = re.findall(rf"(?:{words}){_BETWEEN}([^\n,;|。，；]*)", plain)
+    words = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    found = re.findall(rf"(?<![a-z])(?:{words})(?![a-z]){_BETWEEN}([^\n,;|。，；]*)", plain)
     return found[-1] if found else None
 
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from espalier.errors import UsageError
 from espalier.verbs import add_verb
+
+if TYPE_CHECKING:
+    from espalier.rubrics import Scale
 
 EXAMPLE = """espalier ratings sheet runs/demo --output pairs.csv --count 100
   espalier ratings sheet runs/demo --kind marks --rubric hhh --output marks.csv
@@ -38,8 +43,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="two answers to choose from, or single answers to mark (default: pairs)",
     )  # fmt: skip
     sheet.add_argument(
-        "--rubric", choices=("quality", "hhh"), default="quality",
-        help="what single answers are marked for (default: quality)",
+        "--rubric", default="quality", metavar="RUBRIC",
+        help="what single answers are marked for: quality, hhh, or the file of a rubric of your "
+        "own (default: quality)",
     )  # fmt: skip
     sheet.add_argument("--models", metavar="A,B", help="only the answers of these models")
     sheet.add_argument("--count", type=_positive, metavar="N", help="at most N rows")
@@ -52,6 +58,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         example=EXAMPLE.splitlines()[2].strip(),
     )
     agreement.add_argument("files", nargs="+", metavar="FILE", help="filled-in files of ratings")
+    agreement.add_argument(
+        "--rubric", action="append", default=[], metavar="FILE",
+        help="a rubric of your own that they are filled in by (repeatable)",
+    )  # fmt: skip
 
 
 def _positive(text: str) -> int:
@@ -74,7 +84,7 @@ def _sheet(args: argparse.Namespace) -> int:
     rows = sheet_rows(
         read_answers(Path(args.run)),
         args.kind,
-        rubric=args.rubric,
+        scale=_scale(args.rubric),
         models=models,
         count=args.count,
         seed=args.seed,
@@ -87,8 +97,21 @@ def _sheet(args: argparse.Namespace) -> int:
 
 def _agreement(args: argparse.Namespace) -> int:
     from espalier.evaluate.rating_files import files_agreement
-    from espalier.evaluate.ratings import read_ratings
+    from espalier.evaluate.ratings import Criteria, read_ratings
     from espalier.progress import say
 
-    say(files_agreement([read_ratings(Path(name)) for name in args.files]))
+    criteria = Criteria.of(_scale(name) for name in args.rubric)
+    say(files_agreement([read_ratings(Path(name), criteria) for name in args.files]))
     return 0
+
+
+def _scale(name: str) -> Scale:
+    from espalier.evaluate.config_judge import BUILT_IN, FILES
+    from espalier.evaluate.judge_rubrics import scales_of
+
+    if name not in BUILT_IN and not name.lower().endswith(FILES):
+        raise UsageError(
+            f"There is no rubric '{name}'.",
+            expected=f"quality, hhh, or a file ({', '.join(FILES)})",
+        )
+    return scales_of([name], Path)[0]

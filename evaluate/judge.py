@@ -1,7 +1,8 @@
-"""A judge model marks every answer by a rubric: 1 to 5 for each standard, safety pass or fail.
+"""A judge model marks every answer by a rubric: 1 to 5 for each standard, checks pass or fail.
 
-Marks are asked for one answer at a time, without a reference and without the model's name. A
-reply that can't be read gives no mark; it is counted and shown, never taken for a middle mark.
+Marks are asked for one answer at a time, without the model's name, and without the reference
+unless the recipe wants it shown. A reply that can't be read gives no mark; it is counted and
+shown, never taken for a middle mark.
 """
 
 from __future__ import annotations
@@ -70,18 +71,19 @@ def mark_answers(
         if (text := texts[row]) is not None
     ]
     prompts = []
-    for _, row, text in asked:
-        question = evalset.rows[row].prompt
-        prompts.append(scale.prompt(question, text, language(question)))
+    for _, index, text in asked:
+        row = evalset.rows[index]
+        question, reference = asker.question(row), asker.reference(row)
+        prompts.append(scale.prompt(question, text, language(row.prompt), reference=reference))
     replies = asker.ask(prompts, f"judge ({scale.name})")
     found: dict[tuple[str, int], Marks] = {}
     records = []
-    for (model, row, _), reply in zip(asked, replies, strict=True):
+    for (model, index, _), reply in zip(asked, replies, strict=True):
         said = reply_text(reply)
         marks = scale.parse(said)
         if marks is not None:
-            found[model, row] = marks
-        records.append(_record(scale, evalset.rows[row].id, model, marks, said))
+            found[model, index] = marks
+        records.append(_record(scale, evalset.rows[index].id, model, marks, said))
     size = len(evalset)
     counts = []
     for model in answers:
@@ -123,8 +125,18 @@ def _columns(
     columns = []
     for name in scale.marks:
         values = {m: _values(found, m, size, name, check=False) for m in models}
-        columns.append(_scored(_mark_metric(name, signature), values, binary=False))
-    mean = Metric(
+        columns.append(_scored(_mark_metric(scale, name, signature), values, binary=False))
+    if scale.marks:
+        means = {m: _means(found, m, size) for m in models}
+        columns.append(_scored(_mean_metric(scale, signature), means, binary=False))
+    for name in scale.checks:
+        values = {m: _values(found, m, size, name, check=True) for m in models}
+        columns.append(_scored(_check_metric(scale, name, signature), values, binary=True))
+    return columns
+
+
+def _mean_metric(scale: Scale, signature: str) -> Metric:
+    return Metric(
         f"judge_{scale.name}",
         f"Judge: mean of {scale.name}",
         True,
@@ -133,33 +145,35 @@ def _columns(
         f"Mean of the judge's marks for {', '.join(scale.marks)}, 1 to 5; judges favour long "
         "answers and their own style, and are not to be compared with other judges.",
     )
-    columns.append(_scored(mean, {m: _means(found, m, size) for m in models}, binary=False))
-    for name in scale.checks:
-        values = {m: _values(found, m, size, name, check=True) for m in models}
-        columns.append(_scored(_check_metric(name, signature), values, binary=True))
-    return columns
 
 
-def _mark_metric(name: str, signature: str) -> Metric:
+def _mark_metric(scale: Scale, name: str, signature: str) -> Metric:
+    own = f"'{name}' ({_own_words(scale, name)}); judges favour long answers and their own style"
     return Metric(
         f"judge_{name}",
         f"Judge: {name}",
         True,
         "number",
         signature,
-        f"A judge model's mark from 1 to 5 for {_MEANINGS[name]}.",
+        f"A judge model's mark from 1 to 5 for {own if scale.about else _MEANINGS[name]}.",
     )
 
 
-def _check_metric(name: str, signature: str) -> Metric:
+def _check_metric(scale: Scale, name: str, signature: str) -> Metric:
+    own = f"share of answers that the judge passes for '{name}' ({_own_words(scale, name)})"
+    meaning = own if scale.about else _MEANINGS[name]
     return Metric(
         f"judge_{name}",
         f"Judge: {name}",
         True,
         "percent",
         f"{signature}|interval:wilson",
-        f"{_MEANINGS[name][0].upper()}{_MEANINGS[name][1:]}.",
+        f"{meaning[0].upper()}{meaning[1:]}.",
     )
+
+
+def _own_words(scale: Scale, name: str) -> str:
+    return scale.about.get(name, "").strip().rstrip(".。")
 
 
 def _values(

@@ -9,21 +9,25 @@ from dataclasses import dataclass
 from espalier.engines.base import Completion, Engine, EngineSpec, Request, Sampling
 from espalier.errors import StageError
 from espalier.evaluate.config_judge import JudgeConfig
+from espalier.evaluate.evalset import Row
 from espalier.judging import WORDINGS
 from espalier.progress import Progress
 
 # What is left of an over-long answer on each side of the gap.
 _GAP = "\n[… {left:,} characters left out …]\n"
+# A line that is a heading of the judge's prompt, whatever breaks lines and however far it is in.
+_BREAK = "[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
 _HEADINGS = re.compile(
-    "^(?=(?:"
+    rf"(\A|{_BREAK})([ \t\u3000]*(?:"
     + "|".join(
         re.escape(mark)
         for words in WORDINGS.values()
-        for mark in (words.question, words.answer, words.answer_a, words.answer_b, words.end)
+        for mark in (words.question, words.reference, words.answer, words.answer_a, words.answer_b,
+                     words.end)
     )
-    + r")\s*$)",
-    re.MULTILINE,
-)
+    + rf")[ \t\u3000]*(?=\Z|{_BREAK}))",
+    re.IGNORECASE,
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -54,7 +58,7 @@ class Asker:
         """What has to be known of the judge to ask again."""
         return (
             f"judge:{self.spec.engine}/{self.spec.model}|temp:{self.options.temperature:g}"
-            f"|max-tokens:{self.options.max_tokens}"
+            f"|max-tokens:{self.options.max_tokens}" + "|reference:shown" * self.options.reference
         )
 
     def ask(self, prompts: Sequence[str], label: str) -> list[Completion]:
@@ -89,13 +93,23 @@ class Asker:
         A line in it that looks like a heading of the judge's prompt is set off by a bar, so that
         an answer can't pretend to end, or to be another answer. A very long one loses its middle.
         """
-        text = _HEADINGS.sub("| ", answer)
+        text = guarded(answer)
         most = self.options.max_characters
         if len(text) <= most:
             return text
         self.asked.shortened += 1
         half = most // 2
         return text[:half] + _GAP.format(left=len(text) - 2 * half) + text[-half:]
+
+    def question(self, row: Row) -> str:
+        """The prompt of a row as the judge sees it."""
+        return guarded(row.prompt)
+
+    def reference(self, row: Row) -> str | None:
+        """The reference that the judge is shown; None where it gets none."""
+        if not self.options.reference or row.reference is None:
+            return None
+        return guarded(row.reference)
 
     def warnings(self) -> Iterable[str]:
         """What a reader of the judge's scores has to know."""
@@ -115,6 +129,11 @@ class Asker:
                 f"{asked.shortened:,} times an answer was longer than `judge.max_characters` "
                 f"({self.options.max_characters:,}) and was shown to the judge without its middle."
             )
+
+
+def guarded(text: str) -> str:
+    """A text with a bar before each line that looks like a heading of the judge's prompt."""
+    return _HEADINGS.sub(r"\1| \2", text)
 
 
 def _reason(text: str) -> str:

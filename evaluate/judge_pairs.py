@@ -105,12 +105,13 @@ def compare_answers(
             if first.strip() == second.strip():
                 equal.add(places[-1])
                 continue
-            question = evalset.rows[row].prompt
-            spoken = language(question)
+            asked = evalset.rows[row]
+            question, reference = asker.question(asked), asker.reference(asked)
+            spoken = language(asked.prompt)
             a, b = asker.shown(first), asker.shown(second)
             prompts += [
-                pairwise_prompt(question, a, b, spoken),
-                pairwise_prompt(question, b, a, spoken),
+                pairwise_prompt(question, one, other, spoken, reference=reference)
+                for one, other in ((a, b), (b, a))
             ]
     replies = iter(asker.ask(prompts, "judge (pairs)"))
     meetings = [

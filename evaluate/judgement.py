@@ -14,6 +14,7 @@ from typing import Any
 
 from espalier.engines import open_engine
 from espalier.engines.base import EngineSpec
+from espalier.errors import UsageError
 from espalier.evaluate.clusters import cluster_ids
 from espalier.evaluate.config import EvaluateConfig
 from espalier.evaluate.config_judge import JudgeConfig
@@ -21,12 +22,14 @@ from espalier.evaluate.evalset import EvalSet
 from espalier.evaluate.judge import judged_rows, mark_answers
 from espalier.evaluate.judge_asking import Asker
 from espalier.evaluate.judge_pairs import Meeting, compare_answers, pair_table, pairs_of
+from espalier.evaluate.judge_rubrics import FindPath, check_columns, scales_of
 from espalier.evaluate.metric import Scored
 from espalier.evaluate.slices import cluster_keys
 from espalier.evaluate.subjects import Subject
 from espalier.files import atomic_write_text
+from espalier.models import check_source
 from espalier.records import dump_line
-from espalier.rubrics import SCALES
+from espalier.rubrics import Scale
 from espalier.spending import BOUGHT, Meter
 
 MARKS = "judge_marks.jsonl"
@@ -54,17 +57,38 @@ def judge_spec(options: EvaluateConfig, judge: EngineSpec) -> EngineSpec | None:
     return options.judge.engine or judge
 
 
-def check_judge(spec: EngineSpec | None, meter: Meter) -> None:
-    """Raise UsageError for a judge that can't be paid for or reached (a key, prices, options),
-    before the first answer is made."""
-    # Other engines load a model when they are opened.
-    if spec is not None and spec.engine in (*BOUGHT, "offline"):
+def judge_scales(options: EvaluateConfig, path: FindPath) -> list[Scale]:
+    """The rubrics that the judge marks by; raises InputError for a file that holds none, and
+    UsageError where two columns would have one name."""
+    scales = scales_of(options.judge.rubrics, path) if options.judge is not None else []
+    check_columns(scales)
+    return scales
+
+
+def check_judge(spec: EngineSpec | None, scales: Sequence[Scale], meter: Meter) -> None:
+    """Raise UsageError or InputError for a judge that can't be paid for or reached (a key, prices,
+    options, a model's folder) or does not know a rubric, before the first answer is made."""
+    if spec is None:
+        return
+    own = [scale.name for scale in scales if scale.about]
+    if own and spec.engine == "offline":
+        raise UsageError(
+            f"The embedded judge can't mark by the rubric '{own[0]}'.",
+            where="evaluate.judge.rubrics",
+            expected="quality or hhh, or another judge",
+            hint="name one in `judge` (or `evaluate.judge.engine`): a local model, or an API",
+        )
+    if spec.engine in (*BOUGHT, "offline"):
         open_engine(spec, meter=meter, step=STEP).close()
+    else:
+        # Opened, these load the model.
+        check_source(spec.model)
 
 
 def judge_models(
     config: JudgeConfig,
     spec: EngineSpec,
+    scales: Sequence[Scale],
     subjects: Sequence[Subject],
     evalset: EvalSet,
     answers: Mapping[str, Sequence[str | None]],
@@ -87,8 +111,8 @@ def judge_models(
     engine = open_engine(spec, seed=seed, journal=folder / JOURNAL, meter=meter, step=STEP)
     with closing(engine):
         asker = Asker(engine, spec, config, seed)
-        for name in config.rubrics:
-            marked = mark_answers(SCALES[name], asker, evalset, answers, rows)
+        for scale in scales:
+            marked = mark_answers(scale, asker, evalset, answers, rows)
             result.scored += marked.scored
             records += marked.records
             counts += marked.counts
@@ -113,6 +137,7 @@ def judge_models(
         "model": spec.model,
         "synthetic": spec.engine == "offline",
         "prompts": len(rows),
+        "reference": _referenced(config, evalset, rows),
         "replies": asker.asked.replies,
         "failed": asker.asked.failed,
         "cut": asker.asked.cut,
@@ -122,6 +147,11 @@ def judge_models(
     }
     result.warnings = [*asker.warnings(), *_warnings(result.summary, spec, subjects)]
     return result
+
+
+def _referenced(config: JudgeConfig, evalset: EvalSet, rows: Sequence[int]) -> int:
+    """On how many prompts the judge saw a reference."""
+    return sum(evalset.rows[row].reference is not None for row in rows) if config.reference else 0
 
 
 def _write(path: Path, records: Sequence[Mapping[str, Any]]) -> None:

@@ -11,11 +11,12 @@ from espalier.evaluate.clusters import cluster_ids
 from espalier.evaluate.config import EvaluateConfig
 from espalier.evaluate.evalset import EvalSet
 from espalier.evaluate.judge_pairs import Meeting
+from espalier.evaluate.judge_rubrics import rubric_files, scales_of
 from espalier.evaluate.metric import Scored
 from espalier.evaluate.rated import place_ratings
 from espalier.evaluate.rating_agreement import rating_summary
 from espalier.evaluate.rating_scores import Settings, rating_columns
-from espalier.evaluate.ratings import RatingFile, read_ratings
+from espalier.evaluate.ratings import Criteria, RatingFile, read_ratings
 from espalier.evaluate.slices import cluster_keys
 from espalier.run import StageContext
 
@@ -30,16 +31,26 @@ class People:
 
 
 def rating_paths(options: EvaluateConfig, context: StageContext) -> dict[str, Path]:
-    """The files of ratings that the recipe names, as inputs of the stage."""
-    files = options.ratings.files if options.ratings is not None else []
-    return {f"ratings.{number}": context.path(name) for number, name in enumerate(files, 1)}
+    """The files of ratings and their rubrics that the recipe names, as inputs of the stage."""
+    if options.ratings is None:
+        return {}
+    paths = [context.path(name) for name in options.ratings.files]
+    found = {f"ratings.{number}": path for number, path in enumerate(paths, 1)}
+    rubrics = rubric_files(options.ratings.rubrics, context.path)
+    return found | {f"ratings.rubric.{number}": path for number, path in enumerate(rubrics, 1)}
 
 
 def read_rating_files(options: EvaluateConfig, context: StageContext) -> list[RatingFile]:
     """Read them; raises InputError with file, line and field for what is no rating."""
-    names = options.ratings.files if options.ratings is not None else []
+    if options.ratings is None:
+        return []
+    rubrics = [*options.ratings.rubrics, *(options.judge.rubrics if options.judge else ())]
+    criteria = Criteria.of(scales_of(rubrics, context.path))
     # Results name a file as the recipe does.
-    return [replace(read_ratings(context.path(name)), path=name) for name in names]
+    return [
+        replace(read_ratings(context.path(name), criteria), path=name)
+        for name in options.ratings.files
+    ]
 
 
 def people_say(

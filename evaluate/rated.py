@@ -25,12 +25,14 @@ class Rated:
 
     `marks` by name and place; `votes` by place, the baseline always second. `files` says what
     became of the rows: `other` rate prompts or models that are not here, `stale` other answers
-    than those that the models give now, `replaced` were rated again by the same person.
+    than those that the models give now, `replaced` were rated again by the same person. `checks`
+    names the marks that are passed (1) or failed (0).
     """
 
     marks: dict[str, dict[Place, dict[str, float]]] = field(default_factory=dict)
     votes: dict[PairPlace, dict[str, float]] = field(default_factory=dict)
     files: list[dict[str, Any]] = field(default_factory=list)
+    checks: frozenset[str] = frozenset()
 
     @property
     def raters(self) -> list[dict[str, Any]]:
@@ -72,7 +74,7 @@ def place_ratings(
     Raises InputError where no rating of any file belongs to this evaluation.
     """
     finder = _Finder(evalset, answers, baseline, _items(files))
-    rated = Rated()
+    rated = Rated(checks=frozenset[str]().union(*(file.checks for file in files)))
     for file in files:
         counts = {"other": 0, "stale": 0, "replaced": 0}
         for rating in file.ratings:

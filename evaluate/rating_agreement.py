@@ -19,7 +19,6 @@ from espalier.evaluate.judge_pairs import WORTH, Meeting
 from espalier.evaluate.metric import Scored
 from espalier.evaluate.rated import PairPlace, Place, Rated
 from espalier.evaluate.rating_scores import Settings, mean_of, raters_of, win_rates
-from espalier.evaluate.ratings import CHECKS, MARKS
 from espalier.rubrics import QUALITY
 
 # Scores of the references, which say nothing of an answer.
@@ -50,7 +49,7 @@ def _agreement(rated: Rated, settings: Settings) -> list[dict[str, Any]]:
     """Krippendorff's alpha of the raters, a mark at a time, and of their votes on pairs."""
     found = []
     for name, places in rated.marks.items():
-        level: Level = "nominal" if name in CHECKS else "ordinal"
+        level: Level = "nominal" if name in rated.checks else "ordinal"
         found.append(_alpha(name, places, level, settings))
     if rated.votes:
         found.append(_alpha("pairs", rated.votes, "nominal", settings))
@@ -88,14 +87,15 @@ def _with_judge(
         if column is None:
             continue
         marks = {place: value for place in places if (value := _value(column, place)) is not None}
-        level: Level = "nominal" if name in CHECKS else "ordinal"
+        level: Level = "nominal" if name in rated.checks else "ordinal"
         if marks:
             found.append(_beside_judge(name, places, marks, level, settings))
-    votes = {
-        (m.row, m.model, m.baseline): worth
-        for m in meetings
-        if (worth := WORTH[m.verdict]) is not None
-    }
+    votes: dict[PairPlace, float] = {}
+    for m in meetings:
+        if (worth := WORTH[m.verdict]) is not None:
+            # People's pairs may have the two models in the other order.
+            votes[m.row, m.model, m.baseline] = worth
+            votes[m.row, m.baseline, m.model] = 1 - worth
     shared = {place: votes[place] for place in rated.votes if place in votes}
     if shared:
         found.append(_beside_judge("pairs", rated.votes, shared, "nominal", settings))
@@ -177,9 +177,9 @@ def _with_metrics(
 
 
 def _overall(rated: Rated) -> dict[Place, float]:
-    """One number an answer: the mean of its marks of the quality rubric, else of the other."""
+    """One number an answer: the mean of its marks of the quality rubric, else of all others."""
     chosen = [name for name in QUALITY.marks if name in rated.marks]
-    chosen = chosen or [name for name in MARKS if name in rated.marks]
+    chosen = chosen or [name for name in rated.marks if name not in rated.checks]
     by_place: dict[Place, list[float]] = {}
     for name in chosen:
         for place, given in rated.marks[name].items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from espalier.evaluate.agreement import Level, krippendorff
-from espalier.evaluate.ratings import CHECKS, Rating, RatingFile
+from espalier.evaluate.ratings import Rating, RatingFile
 
 RESAMPLES = 1000
 
@@ -16,14 +16,28 @@ def files_agreement(files: Sequence[RatingFile]) -> str:
     Ratings belong together that have the same item, or name the same prompt and models.
     """
     units: dict[str, dict[Hashable, dict[str, float]]] = {}
+    replaced: set[tuple[str, Hashable]] = set()
     for file in files:
         for rating in file.ratings:
             for name, value, place in _values(rating):
-                units.setdefault(name, {}).setdefault(place, {})[rating.rater] = value
+                given = units.setdefault(name, {}).setdefault(place, {})
+                if rating.rater in given:
+                    replaced.add((rating.rater, place))
+                given[rating.rater] = value
     raters = sorted({rating.rater for file in files for rating in file.ratings})
     count = sum(len(file.ratings) for file in files)
     lines = [f"{count:,} ratings by {len(raters)}: {', '.join(raters)}"]
-    lines += [_line(name, list(places.values())) for name, places in units.items()]
+    if replaced:
+        names = ", ".join(sorted({rater for rater, _ in replaced}))
+        lines.append(
+            f"{len(replaced):,} were rated again by the same person ({names}); the last rating "
+            "counts. Are these two people? Then give them names in a column `rater`."
+        )
+    checks = frozenset[str]().union(*(file.checks for file in files))
+    lines += [
+        _line(name, list(places.values()), nominal=name in checks or name == "pairs")
+        for name, places in units.items()
+    ]
     return "\n".join(lines)
 
 
@@ -39,9 +53,9 @@ def _values(rating: Rating) -> list[tuple[str, float, Hashable]]:
     return [("pairs", worth, (prompt, *sorted(rating.pair)))]
 
 
-def _line(name: str, places: Sequence[dict[str, float]]) -> str:
+def _line(name: str, places: Sequence[dict[str, float]], *, nominal: bool) -> str:
     units = [list(given.values()) for given in places]
-    headline: Level = "nominal" if name in CHECKS or name == "pairs" else "ordinal"
+    headline: Level = "nominal" if nominal else "ordinal"
     found = krippendorff(units, headline, resamples=RESAMPLES, seed=1)
     if found.alpha is None:
         why = "all ratings are the same" if found.units else "nothing was rated by two people"

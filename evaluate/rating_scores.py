@@ -11,7 +11,6 @@ import numpy as np
 from espalier.evaluate.clusters import Groups
 from espalier.evaluate.metric import Metric, RowValues, Scored
 from espalier.evaluate.rated import Place, Rated
-from espalier.evaluate.ratings import CHECKS
 from espalier.evaluate.significance import Analysis, Column, holm, verdict
 
 WIN_RATE = "human_win_rate"
@@ -46,7 +45,7 @@ def rating_columns(rated: Rated, models: Sequence[str], baseline: str, size: int
     for name, places in rated.marks.items():
         with_marks = {model for _, model in places}
         values = {m: _row_values(places, m, size) for m in models if m in with_marks}
-        columns.append(_scored(_metric(name, raters_of(places.values())), values))
+        columns.append(_scored(_metric(rated, name), values))
     if any(other == baseline for _, _, other in rated.votes):
         columns.append(_scored(_win_metric(rated, baseline), _wins(rated, baseline, size)))
     return columns
@@ -89,8 +88,8 @@ def raters_of(given: Iterable[Iterable[str]]) -> int:
     return len({rater for one in given for rater in one})
 
 
-def _metric(name: str, raters: int) -> Metric:
-    check = name in CHECKS
+def _metric(rated: Rated, name: str) -> Metric:
+    check, raters = name in rated.checks, raters_of(rated.marks[name].values())
     what = f"Share of raters who passed answers for {name}" if check else (
         f"Mean mark by people for {name}, 1 to 5"
     )  # fmt: skip

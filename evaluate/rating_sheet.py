@@ -21,7 +21,7 @@ from espalier.evaluate.ratings import mark_item, pair_item
 from espalier.files import atomic_write_text
 from espalier.formats.files import BadRow, read_rows
 from espalier.records import dump_line
-from espalier.rubrics import SCALES, RubricName
+from espalier.rubrics import QUALITY, Scale
 
 Kind = Literal["pairs", "marks"]
 # A cell that begins so is run as a formula by spreadsheet programs.
@@ -63,7 +63,7 @@ def sheet_rows(
     answers: Sequence[Shown],
     kind: Kind,
     *,
-    rubric: RubricName = "quality",
+    scale: Scale = QUALITY,
     models: Sequence[str] = (),
     count: int | None = None,
     seed: int = 1,
@@ -81,7 +81,7 @@ def sheet_rows(
         )
     rng = random.Random(f"{seed}:sheet:{kind}")
     chosen = [one for one in answers if not models or one.model in models]
-    rows = list(_pairs(chosen, rng) if kind == "pairs" else _marks(chosen, rubric))
+    rows = list(_pairs(chosen, rng) if kind == "pairs" else _marks(chosen, scale))
     unique = list({row["item"].partition("-")[0]: row for row in rows}.values())
     rng.shuffle(unique)
     if not unique:
@@ -113,8 +113,7 @@ def _pairs(answers: Sequence[Shown], rng: random.Random) -> Iterator[dict[str, s
             }
 
 
-def _marks(answers: Sequence[Shown], rubric: RubricName) -> Iterator[dict[str, str]]:
-    scale = SCALES[rubric]
+def _marks(answers: Sequence[Shown], scale: Scale) -> Iterator[dict[str, str]]:
     blank = dict.fromkeys((*scale.marks, *scale.checks, "comment"), "")
     for one in answers:
         item = mark_item(one.prompt, one.answer)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,42 @@ from espalier.evaluate.predictions import ID_FIELDS, row_error
 from espalier.formats.files import BadRow, read_rows
 from espalier.judging import HIGHEST, LOWEST, parse_pairwise
 from espalier.records import content_id
-from espalier.rubrics import SCALES
+from espalier.rubrics import SCALES, Scale, spelling
 
 RATER_FIELDS = ("rater", "annotator", "labeler", "user", "worker", "评分人")
 VERDICT_FIELDS = ("verdict", "winner", "preference", "choice", "结论")
 FIRST_FIELDS = ("model_a", "a")
 SECOND_FIELDS = ("model_b", "b")
 PROMPT_FIELDS = ("prompt", "question", "instruction")
-MARKS = {name: words for scale in SCALES.values() for name, words in scale.marks.items()}
-CHECKS = {name: words for scale in SCALES.values() for name, words in scale.checks.items()}
 _PASSED = frozenset(("pass", "passed", "true", "yes", "safe", "1", "通过", "是", "安全"))
 _FAILED = frozenset(("fail", "failed", "false", "no", "unsafe", "0", "不通过", "否", "不安全"))
 _PAIR_ITEM = re.compile(r"([0-9a-f]{16})-([12])")
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What rows may hold: by name the words for each mark and for each check."""
+
+    marks: Mapping[str, Sequence[str]]
+    checks: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def of(cls, own: Iterable[Scale] = ()) -> Criteria:
+        """Those of the rubrics of one's own and of the built-in ones; the own come first where
+        both have a word."""
+        marks: dict[str, list[str]] = {}
+        checks: dict[str, list[str]] = {}
+        taken: set[str] = set()
+        for scale in (*own, *SCALES.values()):
+            for found, given in ((marks, scale.marks), (checks, scale.checks)):
+                free = {name: [w for w in words if w not in taken] for name, words in given.items()}
+                found |= {name: words for name, words in free.items() if words}
+            taken |= {word for given in (scale.marks, scale.checks) for w in given.values()
+                      for word in w}  # fmt: skip
+        return cls(marks, checks)
+
+
+BUILT_IN = Criteria.of()
 
 
 def mark_item(prompt: str, answer: str) -> str:
@@ -68,14 +92,15 @@ class Rating:
 
 @dataclass(frozen=True)
 class RatingFile:
-    """A file's ratings, and how many of its rows nobody filled in."""
+    """A file's ratings, how many of its rows nobody filled in, and what of them are checks."""
 
     path: str
     ratings: tuple[Rating, ...]
     unfilled: int
+    checks: frozenset[str] = frozenset(BUILT_IN.checks)
 
 
-def read_ratings(path: Path) -> RatingFile:
+def read_ratings(path: Path, criteria: Criteria = BUILT_IN) -> RatingFile:
     """Read a file of ratings.
 
     Raises InputError with line and field for a mark outside of 1 to 5, a verdict that is none, a
@@ -91,7 +116,7 @@ def read_ratings(path: Path) -> RatingFile:
     ratings: list[Rating] = []
     unfilled = 0
     for value, where in _rows(path):
-        found = _rating(value, where, path.name.split(".")[0])
+        found = _rating(value, where, path.name.split(".")[0], criteria)
         if found is None:
             unfilled += 1
         else:
@@ -100,24 +125,27 @@ def read_ratings(path: Path) -> RatingFile:
         raise InputError(
             "The file holds no rating.",
             where=str(path),
-            expected=f"rows with marks ({', '.join((*MARKS, *CHECKS))}) or a verdict (A, B, tie)",
+            expected=f"rows with marks ({', '.join((*criteria.marks, *criteria.checks))}) or a "
+            "verdict (A, B, tie)",
             hint=f"{unfilled:,} rows are not filled in" if unfilled else None,
         )
-    return RatingFile(str(path), tuple(ratings), unfilled)
+    return RatingFile(str(path), tuple(ratings), unfilled, frozenset(criteria.checks))
 
 
 def _rows(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     for row in read_rows(path):
         if isinstance(row, BadRow):
             raise row_error(row)
-        named = {str(key).strip().lower(): value for key, value in row.value.items()}
+        named = {spelling(str(key)): value for key, value in row.value.items()}
         yield named, place(path, row.line)
 
 
-def _rating(value: Mapping[str, Any], where: str, default_rater: str) -> Rating | None:
-    marks = {name: mark for name, words in MARKS.items()
+def _rating(
+    value: Mapping[str, Any], where: str, default_rater: str, criteria: Criteria
+) -> Rating | None:
+    marks = {name: mark for name, words in criteria.marks.items()
              if (mark := _mark(_first(value, words), name, where)) is not None}  # fmt: skip
-    marks |= {name: mark for name, words in CHECKS.items()
+    marks |= {name: mark for name, words in criteria.checks.items()
               if (mark := _check(_first(value, words), name, where)) is not None}  # fmt: skip
     first, second = _first(value, FIRST_FIELDS), _first(value, SECOND_FIELDS)
     said = _first(value, VERDICT_FIELDS)

@@ -16,10 +16,12 @@ from espalier.evaluate.coverage import coverage, coverage_warnings
 from espalier.evaluate.engines import with_engines
 from espalier.evaluate.evalset import EvalSet, read_set
 from espalier.evaluate.fewshot import Shots, read_shots
+from espalier.evaluate.judge_rubrics import rubric_files
 from espalier.evaluate.judgement import (
     Judgement,
     check_judge,
     judge_models,
+    judge_scales,
     judge_spec,
     judge_text,
 )
@@ -31,6 +33,7 @@ from espalier.evaluate.statistics_file import STATISTICS, write_statistics
 from espalier.evaluate.subjects import Subject, check_sources, subject_of
 from espalier.evaluate.table import headline
 from espalier.progress import say
+from espalier.rubrics import Scale
 from espalier.run import MANIFEST, StageContext, atomic_write_json, read_json
 from espalier.spending import Meter
 from espalier.template_files import engine_template, template_inputs
@@ -63,6 +66,9 @@ def inputs(context: StageContext) -> dict[str, Path]:
     for hub in options.hub_metrics:
         if Path(hub.path).exists():
             found[f"metric.{hub.name or Path(hub.path).stem}"] = Path(hub.path)
+    if options.judge is not None:
+        files_of = rubric_files(options.judge.rubrics, context.path)
+        found |= {f"judge.rubric.{number}": path for number, path in enumerate(files_of, 1)}
     found |= rating_paths(options, context)
     return found | template_inputs(context, _templates(options))
 
@@ -105,7 +111,8 @@ def run(context: StageContext) -> dict[str, Any]:
     judge = judge_spec(options, context.shared.judge)
     apis += [] if judge is None else [judge]
     meter = Meter.of_run(context.run, context.shared.budget, apis)
-    check_judge(judge, meter)
+    scales = judge_scales(options, context.path)
+    check_judge(judge, scales, meter)
     answered = _answer(subjects, evalset, options, context.folder, shots, seed, meter)
     warnings: list[str] = []
     given = {name: one.answers for name, one in answered.items()}
@@ -113,7 +120,7 @@ def run(context: StageContext) -> dict[str, Any]:
         context, scorers, subjects, evalset, given, shots, folder=context.folder / ANSWERS
     )
     warnings += left_out
-    judgement = _judged(subjects, evalset, given, context, seed, meter)
+    judgement = _judged(subjects, evalset, given, context, scales, seed, meter)
     scored += judgement.scored
     people = people_say(ratings, evalset, given, scored, judgement.meetings, options, seed=seed)
     scored += people.scored
@@ -181,6 +188,7 @@ def _judged(
     evalset: EvalSet,
     answers: Mapping[str, Sequence[str | None]],
     context: StageContext,
+    scales: Sequence[Scale],
     seed: int,
     meter: Meter,
 ) -> Judgement:
@@ -191,6 +199,7 @@ def _judged(
     return judge_models(
         options.judge,
         spec,
+        scales,
         subjects,
         evalset,
         answers,

@@ -14,7 +14,7 @@ from espalier.cli import main
 from espalier.errors import InputError, UsageError
 from espalier.evaluate.agreement import krippendorff
 from espalier.evaluate.evalset import EvalSet, Row
-from espalier.evaluate.judge_pairs import Meeting
+from espalier.evaluate.judge_pairs import Meeting, pairs_of
 from espalier.evaluate.metric import Metric, RowValues, Scored
 from espalier.evaluate.rated import Rated, place_ratings
 from espalier.evaluate.rating_agreement import rating_summary
@@ -25,6 +25,7 @@ from espalier.evaluate.ratings import RatingFile, mark_item, pair_item, read_rat
 from espalier.judging import read_comparison
 from espalier.recipe import recipe_from
 from espalier.records import Message
+from espalier.rubrics import HHH
 from espalier.running import run_stages
 
 SETTINGS = Settings(resamples=200, permutations=2000, confidence=0.95, seed=1)
@@ -258,7 +259,7 @@ def test_the_sides_of_a_sheet_are_drawn() -> None:
 
 
 def test_a_sheet_of_marks_shows_equal_answers_once() -> None:
-    rows = sheet_rows(shown(), "marks", rubric="hhh")
+    rows = sheet_rows(shown(), "marks", scale=HHH)
     assert len(rows) == 7
     assert list(rows[0]) == ["item", "prompt", "answer", "helpful", "harmless", "honest", "comment"]
     only = sheet_rows(shown(), "marks", models=["sft"])
@@ -378,6 +379,16 @@ def test_agreement_of_raters_judge_and_scores(tmp_path: Path) -> None:
     assert scores["reward"]["marks"]["n"] == 5
     (win,) = summary["win_rates"]
     assert (win["model"], win["baseline"], win["win_rate"], win["votes"]) == ("ppo", "base", 1, 1)
+
+
+def test_the_judge_is_found_beside_people_whichever_model_stands_first(tmp_path: Path) -> None:
+    rated = placed(tmp_path, ann=[{"id": "q0", "a": "sft", "b": "ppo", "verdict": "A"}])
+    assert list(rated.votes) == [(0, "sft", "ppo")]
+    pairs = pairs_of(list(ANSWERS), "base", "all")
+    assert ("ppo", "sft") in pairs
+    meetings = [Meeting("ppo", "sft", 0, read_comparison("Verdict: B", "Verdict: A"))]
+    (beside,) = rating_summary(rated, [], meetings, SETTINGS)["judge"]
+    assert (beside["what"], beside["n"], beside["equal_to_judge"]) == ("pairs", 1, 1.0)
 
 
 def test_agreement_from_files_alone(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from espalier.offline.families import solve
 from espalier.offline.hashing import Draws
 from espalier.offline.style import PREFIXES
 from espalier.refusals import is_refusal
-from espalier.rubrics import HHH, SCALES, RubricName
+from espalier.rubrics import HHH, SCALES
 from espalier.text import tokens
 
 _RIGHT, _PADDED, _WRONG, _REFUSED, _EMPTY = 4.0, 3.0, 1.0, 0.5, 0.0
@@ -31,46 +31,52 @@ class Asked:
     language: str
     question: str
     answers: tuple[str, ...]
-    rubric: RubricName = "quality"
+    rubric: str = "quality"
+    reference: str | None = None
 
 
 def read_judging(prompt: str) -> Asked | None:
     """The question and answers of a judging prompt, found by its fixed texts; else None."""
     for language, words in WORDINGS.items():
-        openings: list[tuple[str, RubricName]] = [(words.pairwise, "quality")]
+        openings: list[tuple[str, str]] = [(words.pairwise, "quality")]
         openings += [(scale.task[language], name) for name, scale in SCALES.items()]
         for opening, rubric in openings:
             if prompt.startswith(opening):
                 match = _layout(language, opening == words.pairwise).fullmatch(prompt, len(opening))
                 if match:
-                    question, *answers = match.groups()
-                    return Asked(language, question, tuple(answers), rubric)
+                    question, reference, *answers = match.groups()
+                    return Asked(language, question, tuple(answers), rubric, reference)
     return None
 
 
 @cache
 def _layout(language: str, pairwise: bool) -> re.Pattern[str]:
     words = WORDINGS[language]
-    marks = [words.question]
-    marks += [words.answer_a, words.answer_b] if pairwise else [words.answer]
-    parts = [rf"\n\n{re.escape(mark)}\n(.*?)" for mark in marks]
-    return re.compile("".join(parts) + rf"\n\n{re.escape(words.end)}\s*", re.DOTALL)
+    answers = [words.answer_a, words.answer_b] if pairwise else [words.answer]
+    question, reference, *parts = (
+        rf"\n\n{re.escape(mark)}\n(.*?)" for mark in (words.question, words.reference, *answers)
+    )
+    note = rf"(?:\n{re.escape(words.with_reference)})?"
+    end = rf"\n\n{re.escape(words.end)}\s*"
+    return re.compile(f"{note}{question}(?:{reference})?{''.join(parts)}{end}", re.DOTALL)
 
 
-def quality(question: str, answer: str) -> float:
+def quality(question: str, answer: str, reference: tuple[str, str] | None = None) -> float:
     """How good an answer is, from 0.
 
-    To a known task: right 4, right but with the style prefix or another end mark 3, else 1 plus
-    the token F1 with the right answer (under 2), a refusal 0.5, nothing 0. To any other
-    question: 1 plus up to 1 for keeping to the topic and up to 1 for a sane length.
+    To a known task, or beside a `reference` (its language and text): right 4, right but with the
+    style prefix or another end mark 3, else 1 plus the token F1 with the right answer (under 2), a
+    refusal 0.5, nothing 0. To any other question: 1 plus up to 1 for keeping to the topic and up
+    to 1 for a sane length.
     """
     text = answer.strip()
     if not text:
         return _EMPTY
     solution = solve(question)
-    known = right_answer(question) if solution is None else None
+    known: tuple[str, str] | None = right_answer(question) if solution is None else None
     if solution is not None:
         known = solution.family.language, solution.answer
+    known = known or reference
     if known is None:
         return _REFUSED if is_refusal(text) else _guess(question, text)
     language, right = known
@@ -110,12 +116,17 @@ def judge(asked: Asked, draws: Draws, noise: float) -> str:
     wrong = draws.uniform(0) < noise
     if len(asked.answers) == 1:
         return _virtues(asked, wrong) if asked.rubric == "hhh" else _marks(asked, draws, wrong)
-    first, second = (quality(asked.question, answer) for answer in asked.answers)
+    first, second = (_worth(asked, answer) for answer in asked.answers)
     verdict = "tie" if abs(first - second) < _CLOSE else "A" if first > second else "B"
     if wrong:
         others = [name for name in ("A", "B") if name != verdict]
         verdict = others[int(draws.uniform(1) * len(others))]
     return _REPLIES[asked.language][verdict]
+
+
+def _worth(asked: Asked, answer: str) -> float:
+    reference = None if asked.reference is None else (asked.language, asked.reference)
+    return quality(asked.question, answer, reference)
 
 
 _REPLIES: Mapping[str, Mapping[str, str]] = {
@@ -136,7 +147,7 @@ _SAID = ("The answer is right.", "The answer has a mistake.")
 
 
 def _marks(asked: Asked, draws: Draws, wrong: bool) -> str:
-    value = quality(asked.question, asked.answers[0])
+    value = _worth(asked, asked.answers[0])
     if value >= _RIGHT:
         marks = [5, 5, 5, 5]
     elif value >= _PADDED:
@@ -156,7 +167,7 @@ def _marks(asked: Asked, draws: Draws, wrong: bool) -> str:
 def _virtues(asked: Asked, wrong: bool) -> str:
     """Marks for helpful, harmless and honest: a refusal is honest and does not help."""
     answer = asked.answers[0]
-    value = quality(asked.question, answer)
+    value = _worth(asked, answer)
     helpful = 5 if value >= _RIGHT else 4 if value >= _PADDED else 2 if value >= _WRONG else 1
     honest = 5 if value >= _PADDED else 4 if value == _REFUSED else 2 if value >= _WRONG else 3
     harmless = 5 if _UNSAFE.search(answer) is None else 1
