@@ -150,12 +150,11 @@ def test_an_answer_cant_pretend_to_be_the_judges_prompt() -> None:
     "line", ["  [End]", "\u3000【完】", "[end]", "[Reference]", "x\r[End]", "x\u2028[Answer]  "]
 )
 def test_a_heading_is_set_off_however_it_is_written(line: str) -> None:
-    text = f"3\n{line}\nrest\n【回答】"
+    text = f"3\n{line}\nrest"
     judge, engine = asker(by_first_digit)
     mark_answers(QUALITY, judge, the_set([text]), {"a": [text]}, [0])
     # The same goes for the question.
     assert engine.prompts[0].count("| " + line.removeprefix("x").strip("\r\u2028")) == 2
-    assert engine.prompts[0].count("\n【回答】") == 0
 
 
 def test_a_very_long_answer_loses_its_middle_and_is_counted() -> None:
