@@ -6,6 +6,7 @@ a metric counts only where its signature is the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,9 @@ from espalier.evaluate.clusters import cluster_ids
 from espalier.evaluate.metric import Scored
 from espalier.evaluate.significance import Column
 from espalier.evaluate.statistics_file import STATISTICS, Stored, read_statistics
+
+# A metric that compares with a model says so in its signature.
+_OPPONENT = re.compile(r"(?:^|\|)baseline:(?P<baseline>[^|]+)")
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ def matched(a: Side, b: Side, metrics: Sequence[str] | None) -> Pair:
     pair = Pair(a, b, rows, labels, {}, {})
     groups = cluster_ids([a.stored.clusters[i] for i in left])
     for name in _names(a, b, metrics):
-        reason = _obstacle(name, a, b)
+        reason = _obstacle(name, a, b) or _other_opponent(name, a, b, same)
         if reason:
             pair.left_out[name] = reason
             continue
@@ -179,6 +183,21 @@ def _names(a: Side, b: Side, metrics: Sequence[str] | None) -> list[str]:
                 f"Neither evaluation has the metric '{name}'.", expected=", ".join(known)
             )
     return [name for name in known if metrics is None or name in metrics]
+
+
+def _other_opponent(name: str, a: Side, b: Side, rows: Sequence[tuple[int, int]]) -> str:
+    """Why win rates over a baseline mean different things: it answered otherwise; "" if not."""
+    found = _OPPONENT.search(b.stored.scored[name].metric.signature)
+    if found is None:
+        return ""
+    baseline = found["baseline"]
+    ours, theirs = (side.stored.answers.get(baseline, ()) for side in (a, b))
+    if not ours or not theirs:
+        return f"it is over '{baseline}', whose answers are not stored"
+    differing = sum(ours[i] != theirs[j] for i, j in rows)
+    if not differing:
+        return ""
+    return f"it is over '{baseline}', whose answers to {differing:,} shared prompts differ"
 
 
 def _obstacle(name: str, a: Side, b: Side) -> str:

@@ -30,7 +30,7 @@ from espalier.evaluate.slices import cluster_keys, labels_of
 from espalier.files import atomic_path
 from espalier.records import content_id
 
-SCHEMA = 1
+SCHEMA = 2
 STATISTICS = "statistics.npz"
 
 
@@ -38,8 +38,9 @@ STATISTICS = "statistics.npz"
 class Stored:
     """An evaluation as its statistics file holds it.
 
-    `prompts` and `references` are digests by row, which tell whether two files mean the same; a
-    prompt that comes again has a number behind it. `labels`: by field, the slice of each row.
+    `prompts`, `references` and `answers` (by model) are digests by row, which tell whether two
+    files mean the same; a prompt that comes again has a number behind it, no answer is "".
+    `labels`: by field, the slice of each row.
     `unreadable`: metrics without usable statistics, each with the reason.
     """
 
@@ -51,6 +52,7 @@ class Stored:
     ids: Sequence[str]
     prompts: Sequence[str]
     references: Sequence[str]
+    answers: Mapping[str, Sequence[str]]
     clusters: Sequence[str]
     labels: Mapping[str, Sequence[str]]
     scored: Mapping[str, Scored]
@@ -89,6 +91,10 @@ def write_statistics(results: Results, path: Path) -> None:
         "ids": [row.id for row in evalset.rows],
         "prompts": _prompt_digests(evalset),
         "references": [content_id(row.reference or "") for row in evalset.rows],
+        "answers": {
+            name: ["" if text is None else content_id(text) for text in one.answers]
+            for name, one in results.answered.items()
+        },
         "clusters": [content_id(repr(key)) for key in cluster_keys(evalset, compare.cluster)],
         "labels": {by: labels_of(evalset, by) for by in compare.slices},
         "metrics": [
@@ -167,7 +173,7 @@ def _broken(path: Path, reason: str) -> InputError:
 def _stored(path: Path, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> Stored:
     rows = len(header["ids"])
     per_row = [header[name] for name in ("prompts", "references", "clusters")]
-    for values in (*per_row, *header["labels"].values()):
+    for values in (*per_row, *header["labels"].values(), *header["answers"].values()):
         if len(values) != rows:
             raise ValueError(f"it names {rows} rows, and {len(values)} of what belongs to them")
     settings = CompareSettings(**header["settings"])
@@ -203,6 +209,7 @@ def _stored(path: Path, header: Mapping[str, Any], arrays: Mapping[str, Any]) ->
         header["ids"],
         header["prompts"],
         header["references"],
+        header["answers"],
         header["clusters"],
         header["labels"],
         {name: one for name, one in scored.items() if name not in unreadable},

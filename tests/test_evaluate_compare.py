@@ -417,6 +417,27 @@ def test_a_metric_with_other_settings_is_left_out(
     assert "other settings" in capsys.readouterr().err
 
 
+def test_win_rates_are_compared_over_the_same_answers_only(
+    run: Path, other: Path, tmp_path: Path
+) -> None:
+    def win_rate(header: dict[str, Any]) -> None:
+        header["metrics"][1]["signature"] = "judge.pairs|baseline:poor|orders:both"
+
+    def another_opponent(header: dict[str, Any]) -> None:
+        win_rate(header)
+        header["answers"]["poor"][5] = "0123456789abcdef"
+
+    first = edited(run, tmp_path / "first", win_rate)
+    for change, left_out in ((win_rate, []), (another_opponent, ["rougeL"])):
+        second = edited(other, tmp_path / f"second{len(left_out)}", change)
+        [pair] = result_of(tmp_path, f"{first}:fair", f"{second}:fair")["pairs"]
+        assert [one["metric"] for one in pair["left_out"]] == left_out
+        if left_out:
+            assert (
+                "'poor', whose answers to 1 shared prompts differ" in pair["left_out"][0]["reason"]
+            )
+
+
 @pytest.mark.parametrize(
     "combine", ["os:system", "../x:Y", "cli:main", "significance:holm", "json:", "", 7]
 )
@@ -443,6 +464,7 @@ def test_a_statistics_file_names_only_scores_of_this_stage(
         lambda header: header["metrics"].clear(),
         lambda header: header.update(metrics=3),
         lambda header: header["prompts"].pop(),
+        lambda header: header["answers"]["poor"].pop(),
         lambda header: header["labels"].update(language=["en"]),
         lambda header: header["settings"].pop("seed"),
         lambda header: header["settings"].update(confidence="high"),
