@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,15 @@ def answer_tokens(encoded: Encoded) -> int:
     return next((count for count, trained in enumerate(flags) if not trained), len(encoded))
 
 
+@dataclass(frozen=True, slots=True)
+class RewardScore:
+    """A score, and how many tokens of prompt and answer did not fit into the model's context."""
+
+    score: float
+    prompt_cut: int = 0
+    answer_cut: int = 0
+
+
 class RewardScorer:
     """A loaded reward model: any sequence classifier of transformers, with its own tokenizer.
 
@@ -134,22 +144,36 @@ class RewardScorer:
     ) -> list[float]:
         """One score an answer, in deviations from the mean of reference answers if known.
 
-        What is longer than the model's context loses the oldest tokens of its prompt.
+        What is longer than the model's context loses the oldest tokens of its prompt, then the
+        end of its answer.
         """
+        return [found.score for found in self.score_counted(prompts, answers, metas)]
+
+    def score_counted(
+        self,
+        prompts: Sequence[Messages],
+        answers: Sequence[str],
+        metas: Sequence[Mapping[str, Any]],
+    ) -> list[RewardScore]:
+        """The same, with how many tokens of each prompt and answer the model could not read."""
         from espalier.encoding import truncate_prompt
+        from espalier.fitting import cuts
         from espalier.scoring import reward_scores
 
         conversations = [
             ((*turns, Message("assistant", answer)), meta)
             for turns, answer, meta in zip(prompts, answers, metas, strict=True)
         ]
-        encoded = encode_answers(self.tokenizer, self.template, conversations)
-        if self.limit:
-            encoded = [truncate_prompt(item, self.limit) for item in encoded]
+        whole = encode_answers(self.tokenizer, self.template, conversations)
+        limit = self.limit or None
+        read = whole if limit is None else [truncate_prompt(item, limit) for item in whole]
         raw = reward_scores(
             self.model,
             self.tokenizer,
-            [item.ids for item in encoded],
+            [item.ids for item in read],
             token_budget=self.token_budget,
         )
-        return [(score - self.mean) / self.deviation for score in raw]
+        return [
+            RewardScore((score - self.mean) / self.deviation, *cuts(item, limit))
+            for score, item in zip(raw, whole, strict=True)
+        ]

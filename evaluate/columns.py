@@ -21,7 +21,7 @@ from espalier.evaluate.measure import perplexities, rewards
 from espalier.evaluate.metric import Scored
 from espalier.evaluate.perplexity import ON_A_CORPUS, ON_THE_SET
 from espalier.evaluate.references import BY_NAME, REFERENCE_METRICS, score_references
-from espalier.evaluate.reward_details import add_reward_details
+from espalier.evaluate.reward_details import add_reward_details, cut_warnings
 from espalier.evaluate.rewards import RewardModel, find_reward_model
 from espalier.evaluate.subjects import Subject
 from espalier.run import StageContext
@@ -149,6 +149,7 @@ def _rewarded(
     if options.names("reward") and not scorers.rewards:
         warnings.append("reward was left out: `reward_model` names none.")
     add_reward_details(found, answers, options.baseline or options.models[0].name)
+    warnings += cut_warnings(found)
     return found
 
 

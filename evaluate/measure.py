@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,12 @@ def perplexities(
     on_set: dict[str, list[TextScore | None]] = {}
     on_corpus: dict[str, list[TextScore | None]] = {}
     texts = read_corpus(corpus) if corpus is not None else []
-    work = len(local) * (1 + bool(texts))
+    has_references = any(row.reference for row in evalset.rows)
+    work = len(local) * (has_references + bool(texts))
     with Progress("evaluate: perplexity", work, unit="models") as progress:
         for subject in local:
             scorer = _PerplexityScorer(subject, options, folder / STORE)
-            if any(row.reference for row in evalset.rows):
+            if has_references:
                 on_set[subject.name] = scorer.on_set(evalset, shots)
                 progress.update()
             if texts:
@@ -275,9 +276,14 @@ def rewards(
     loaded: list[RewardScorer] = []
     with Progress("evaluate: reward", len(answers), unit="models") as progress:
         for model, texts in answers.items():
-            values = _rewards_of(found, texts, evalset, options, folder / STORE, weights, loaded)
+            made = _rewards_of(found, texts, evalset, options, folder / STORE, weights, loaded)
+            values: RowValues = [None if one is None else one["score"] for one in made]
             scored.rows[model] = values
             scored.columns[model] = Column.of_means(values)
+            scored.details[model] = {
+                f"{what}s_cut": sum(one is not None and one[f"{what}_cut"] > 0 for one in made)
+                for what in ("prompt", "answer")
+            }
             progress.update()
     return scored
 
@@ -290,8 +296,9 @@ def _rewards_of(
     folder: Path,
     weights: str,
     loaded: list[RewardScorer],
-) -> RowValues:
-    """One reward a row; None where there is no answer, or the score is not finite.
+) -> list[dict[str, Any] | None]:
+    """By row a `RewardScore` as JSON, its `score` None where it is not finite; None where there
+    is no answer.
 
     `loaded` holds the reward model once an answer had to be scored.
     """
@@ -308,22 +315,25 @@ def _rewards_of(
         for index in rows
     ]
 
-    def make(places: list[int]) -> list[float | None]:
+    def make(places: list[int]) -> list[dict[str, Any]]:
         if not loaded:
             loaded.append(
                 open_scorer(found, dtype=options.dtype, token_budget=options.token_budget)
             )
         chosen = [rows[at] for at in places]
-        scores = loaded[0].score(
+        scores = loaded[0].score_counted(
             [evalset.rows[index].messages for index in chosen],
             [texts[index] or "" for index in chosen],
             [evalset.rows[index].meta for index in chosen],
         )
-        return [score if math.isfinite(score) else None for score in scores]
+        return [
+            {**asdict(one), "score": one.score if math.isfinite(one.score) else None}
+            for one in scores
+        ]
 
     with Store(folder / REWARD_STORE) as store:
         stored = kept(store, keys, make, reward_model=found.name)
-    values: RowValues = [None] * len(texts)
+    made: list[dict[str, Any] | None] = [None] * len(texts)
     for index, value in zip(rows, stored, strict=True):
-        values[index] = value
-    return values
+        made[index] = value
+    return made

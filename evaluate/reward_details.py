@@ -20,7 +20,7 @@ def add_reward_details(
 ) -> None:
     """Put into each reward column's details, by model: `distribution` and `histogram` (with
     borders that its models share), `margin` over the baseline's answers to the same prompts, and
-    the `length` and `other_models` correlations."""
+    the `length` and `other_models` correlations; what is there stays."""
     for scored in columns:
         borders = _borders(scored.rows.values())
         for model, values in scored.rows.items():
@@ -37,7 +37,18 @@ def add_reward_details(
             }
             if model != baseline and baseline in scored.rows:
                 details["margin"] = margin(values, scored.rows[baseline])
-            scored.details[model] = details
+            scored.details.setdefault(model, {}).update(details)
+
+
+def cut_warnings(columns: Sequence[Scored]) -> list[str]:
+    """Which models' answers a reward model could not read to their end."""
+    return [
+        f"{scored.metric.label}: {count:,} answers of {model} do not fit into the reward model's "
+        "context and were scored without their end."
+        for scored in columns
+        for model, details in scored.details.items()
+        if (count := details.get("answers_cut", 0))
+    ]
 
 
 def margin(values: RowValues, baseline: RowValues) -> dict[str, Any]:

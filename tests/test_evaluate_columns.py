@@ -167,6 +167,35 @@ def test_several_reward_models_and_forgetting(tmp_path: Path) -> None:
     assert details["distribution"]["mean"] == pytest.approx(values(summary, "reward_second")["sft"])
 
 
+@pytest.mark.slow
+def test_answers_that_a_reward_model_can_t_read_whole_are_counted(tmp_path: Path) -> None:
+    rl_models.save(rl_models.make_model("reward", seed=8), tmp_path / "reward")
+    rows = [example.with_response("say a") for example in rl_models.prompts(3)]
+    rl_models.write_rows(tmp_path / "set.jsonl", rows)
+    # The context has 128 tokens, a character each: the answer, and with the prompt its whole.
+    for name, lengths in (("short", [1, 2, 3]), ("long", [1, 118, 400])):
+        answers = [json.dumps({"output": "a" * length}) for length in lengths]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(answers), "utf-8")
+    options = {
+        "set": str(tmp_path / "set.jsonl"),
+        "models": [
+            {"name": name, "predictions": str(tmp_path / f"{name}.jsonl"), "match": "order"}
+            for name in ("short", "long")
+        ],
+        "metrics": ["reward"],
+        "reward_model": str(tmp_path / "reward"),
+    }
+    summary = evaluate(tmp_path / "run", **options)
+    assert summary["details"]["reward"]["short"]["answers_cut"] == 0
+    long = summary["details"]["reward"]["long"]
+    assert long["answers_cut"] == 1 and long["prompts_cut"] == 2
+    assert long["distribution"]["n"] == 3
+    assert any("1 answers of long do not fit" in text for text in summary["warnings"])
+    # Stored scores know it as well.
+    again = evaluate(tmp_path / "run", **options, confidence=0.9)
+    assert again["details"]["reward"]["long"] == long
+
+
 MODULE = """
     import datasets
     import evaluate
