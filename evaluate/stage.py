@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from espalier.errors import EspalierError
 from espalier.evaluate.answers import Answered, answer_all
 from espalier.evaluate.clean_scores import contamination_summary, contamination_warnings
 from espalier.evaluate.columns import prepare, reward_paths, score_columns
@@ -14,6 +15,7 @@ from espalier.evaluate.contamination import FILE as CONTAMINATION
 from espalier.evaluate.contamination import find_contamination, training_files, write_findings
 from espalier.evaluate.coverage import coverage, coverage_warnings
 from espalier.evaluate.engines import with_engines
+from espalier.evaluate.estimate import estimate_lines
 from espalier.evaluate.evalset import EvalSet, read_set
 from espalier.evaluate.fewshot import Shots, read_shots
 from espalier.evaluate.judge_rubrics import rubric_files
@@ -85,14 +87,7 @@ def run(context: StageContext) -> dict[str, Any]:
     """Answer, score, compare; writes summary.json and scores.parquet. Returns counts."""
     options: EvaluateConfig = context.options
     seed = context.shared.seed if options.seed is None else options.seed
-    evalset = read_set(
-        context.path(options.set),
-        name=options.name,
-        format=options.format,
-        limit=options.limit,
-        category=options.category,
-        shown=options.set,
-    )
+    evalset = _set(context)
     subjects = [subject_of(model, context) for model in options.models]
     # What is wrong is said before the first answer is made.
     check_fields(evalset, options.compare)
@@ -164,6 +159,40 @@ def run(context: StageContext) -> dict[str, Any]:
         "metrics": len(scored),
         "spending": meter.summary(),
     }
+
+
+def plan(context: StageContext) -> list[str]:
+    """What will be asked of the judge and of API models, for `espalier recipe explain` and
+    `--dry-run`."""
+    options: EvaluateConfig = context.options
+    judge = judge_spec(options, context.shared.judge)
+    apis = [model.api for model in options.models if model.api is not None]
+    if judge is None and not apis:
+        return []
+    try:
+        scales = judge_scales(options, context.path)
+        estimated = estimate_lines(context, _set(context), scales, judge)
+    except EspalierError as error:
+        return [f"no estimate yet: {error.what} ({error.where})"]
+    try:
+        meter = Meter.of_run(context.run, context.shared.budget, [*apis, *filter(None, [judge])])
+        check_judge(judge, scales, meter)
+    except EspalierError as error:
+        first, *further = error.render().splitlines()
+        return [*estimated, f"it would stop at the start: {first}", *further]
+    return estimated
+
+
+def _set(context: StageContext) -> EvalSet:
+    options: EvaluateConfig = context.options
+    return read_set(
+        context.path(options.set),
+        name=options.name,
+        format=options.format,
+        limit=options.limit,
+        category=options.category,
+        shown=options.set,
+    )
 
 
 def _answer(
