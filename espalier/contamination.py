@@ -174,7 +174,7 @@ class NgramIndex:
     Each known word is one character of a string, so that an n-gram is a slice of it. A shared run
     of k words holds a whole anchor (5 words) at one of any k − 4 places in a row; so only every
     (k − 4)th place of a text is looked up, k being the shortest run that counts. Memory grows with
-    the evaluation texts alone, by about 300 bytes a word of theirs.
+    the evaluation texts alone, by about 400 bytes a word of theirs.
     """
 
     def __init__(
@@ -195,10 +195,11 @@ class NgramIndex:
         self._stride = self.shortest - self._anchor + 1
         self._vocabulary = vocabulary or Vocabulary()
         self._anchors: set[str] = set()
+        # How n-grams and short texts begin, and the lengths of those that begin so.
+        self._lengths: dict[str, tuple[int, ...]] = {}
         # An n-gram (or a short text): the evaluation texts and places that hold it, packed as
         # text << 32 | place; most n-grams have one place.
         self._postings: dict[str, int | array[int]] = {}
-        self._lengths: list[int] = [n]
         self._keys: list[str] = []
         self._sizes: list[int] = []
         self._rows: set[str] = set()
@@ -222,8 +223,6 @@ class NgramIndex:
         self._keys.append(key)
         self._sizes.append(size)
         length = min(self.n, size)
-        if length not in self._lengths:
-            self._lengths = sorted([*self._lengths, length])
         for start in range(size - length + 1):
             self._post(codes[start : start + length], entry, start)
         step = self._anchor
@@ -241,6 +240,7 @@ class NgramIndex:
         place = entry << 32 | start
         before = self._postings.setdefault(gram, place)
         if before == place:
+            self._begin(gram)
             return
         last = before if isinstance(before, int) else before[-1]
         if self._keys[last >> 32] == self._keys[entry]:
@@ -249,6 +249,12 @@ class NgramIndex:
             self._postings[gram] = array("q", [before, place])
         elif len(before) < self._limit:
             before.append(place)
+
+    def _begin(self, gram: str) -> None:
+        beginning, length = gram[: self.shortest], len(gram)
+        lengths = self._lengths.get(beginning, ())
+        if length not in lengths:
+            self._lengths[beginning] = tuple(sorted((*lengths, length)))
 
     def _runs(self, codes: str) -> list[_Run]:
         """Merged runs of tokens, from the stretches of known words."""
@@ -293,7 +299,7 @@ class NgramIndex:
     def _at(self, part: str, start: int) -> list[tuple[int, int, int]]:
         """(evaluation text, its place, length) of the n-grams and short texts that begin here."""
         found = []
-        for length in self._lengths:
+        for length in self._lengths.get(part[start : start + self.shortest], ()):
             if start + length > len(part):
                 break
             postings = self._postings.get(part[start : start + length])

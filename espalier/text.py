@@ -9,7 +9,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 # Scripts written without spaces: each character (with its marks) is a word of its own. The
 # regular expressions keep what lies above U+FFFF apart: only then are their sets bitmaps.
@@ -51,7 +51,7 @@ def tokens(text: str) -> list[str]:
     """
     if text.isascii():
         return _ASCII_TOKEN.findall(text.lower())
-    folded = unicodedata.normalize("NFKC", text).lower()
+    folded = _fold(text)
     special, pattern = _patterns()
     return (pattern if special.search(folded) else _WORD).findall(folded)
 
@@ -64,8 +64,12 @@ def token_spans(text: str) -> list[tuple[str, int, int]]:
     """
     if text.isascii():
         return [(m.group(), m.start(), m.end()) for m in _ASCII_TOKEN.finditer(text.lower())]
-    folded, origin = _fold_with_origin(text)
     special, pattern = _patterns()
+    if unicodedata.is_normalized("NFKC", text) and len(folded := text.lower()) == len(text):
+        # Nothing is joined or parted, and the lower case of each character is one character.
+        found = (pattern if special.search(folded) else _WORD).finditer(folded)
+        return [(m.group(), m.start(), m.end()) for m in found]
+    folded, origin = _fold_with_origin(text)
     found = (pattern if special.search(folded) else _WORD).finditer(folded)
     return [(m.group(), origin[m.start()][0], origin[m.end() - 1][1]) for m in found]
 
@@ -75,17 +79,30 @@ def _fold_with_origin(text: str) -> tuple[str, list[tuple[int, int]]]:
     parts: list[str] = []
     origin: list[tuple[int, int]] = []
     for chunk in re.finditer(r"\s+|\S+", text):
-        whole = unicodedata.normalize("NFKC", chunk.group()).lower()
-        clusters = [
-            (unicodedata.normalize("NFKC", m.group()).lower(), m.start(), m.end())
-            for m in _clusters().finditer(text, chunk.start(), chunk.end())
+        whole = _fold(chunk.group())
+        pieces = [
+            (_fold_one(char), at, at + 1) for at, char in enumerate(chunk.group(), chunk.start())
         ]
-        if "".join(folded for folded, _, _ in clusters) != whole:
-            clusters = [(whole, chunk.start(), chunk.end())]
-        for folded, start, end in clusters:
+        if "".join([folded for folded, _, _ in pieces]) != whole:
+            pieces = [
+                (_fold(m.group()), m.start(), m.end())
+                for m in _clusters().finditer(text, chunk.start(), chunk.end())
+            ]
+        if "".join([folded for folded, _, _ in pieces]) != whole:
+            pieces = [(whole, chunk.start(), chunk.end())]
+        for folded, start, end in pieces:
             parts.append(folded)
             origin += [(start, end)] * len(folded)
     return "".join(parts), origin
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).lower()
+
+
+@lru_cache(maxsize=65536)
+def _fold_one(char: str) -> str:
+    return _fold(char)
 
 
 @cache
