@@ -186,6 +186,7 @@ def _row_metrics(
                     "label": about.get("label") or pretty(name),
                     "format": about.get("format", "number"),
                     "higher_is_better": about.get("higher_is_better", True),
+                    "tested": about.get("tested", True),
                     "values": values,
                 }
             )
@@ -226,6 +227,7 @@ def _filled(summary: dict[str, Any]) -> dict[str, Any]:
     metrics = [
         {
             "higher_is_better": True,
+            "tested": True,
             "format": "number",
             "signature": "",
             "description": "",

@@ -10,6 +10,7 @@ from typing import Any
 from espalier.errors import InputError
 from espalier.reports.answers import read_answers, reading_summary
 from espalier.reports.config import ReportConfig
+from espalier.reports.contamination import Contamination, contamination_of
 from espalier.reports.curves import STAGES, read_curves
 from espalier.reports.funnel import composition, count_tables, read_funnel
 from espalier.reports.manifests import read_recipe, read_stages, shown_path, unfinished
@@ -48,6 +49,7 @@ class RunData:
     title: str
     summary: dict[str, Any] | None
     verdicts: list[Verdict]
+    contamination: Contamination | None
     notices: list[Notice]
     answers: dict[str, Any] | None
     curves: list[dict[str, Any]]
@@ -92,6 +94,7 @@ def gather(run: Path, options: ReportConfig) -> RunData:
         title=options.title or name,
         summary=summary,
         verdicts=verdicts(summary, options.headline) if summary else [],
+        contamination=contamination_of(summary),
         notices=notices(run, summary, options, missing),
         answers=read_answers(run / "evaluate", summary or {}, options.answer_rows),
         curves=read_curves(run, options.curve_points, options.sample_prompts),

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from report_fixture import make_run
+from test_reports_contamination import contaminated_run
 from test_reports_page import HOSTILE
 
 from espalier.reports.config import ReportConfig
@@ -391,3 +392,30 @@ def test_ten_thousand_prompts_open_and_few_are_drawn(browser: Any, tmp_path: Pat
     until(page, lambda: shown(page) == 10_000)
     visit.close()
     assert visit.problems == []
+
+
+def test_what_is_not_tested_has_no_mark_and_ranks_no_answers(browser: Any, tmp_path: Path) -> None:
+    run = contaminated_run(tmp_path / "run")
+    build_report(run, ReportConfig(), run / "report.html")
+    found = Visit(browser, run / "report.html")
+    page = found.open()
+    heads = page.locator("#scores-table thead th").all_inner_texts()
+    place = next(i for i, text in enumerate(heads) if text.startswith("BLEU"))
+    assert "not tested" in heads[place] and "↑" not in heads[place]
+    assert sum("not tested" in text for text in heads) == 1
+    column = page.locator(f"#scores-table tbody tr > :nth-child({place + 1})")
+    assert column.locator(".mark").count() == 0 and column.locator(".value").count() == 4
+    assert not any("best" in str(c.get_attribute("class")) for c in column.all())
+    # Models that are scored on different prompts have their numbers beside the scores.
+    uneven = next(i for i, text in enumerate(heads) if text.startswith("ROUGE-L"))
+    cells = page.locator(f"#scores-table tbody tr > :nth-child({uneven + 1})").all_inner_texts()
+    assert all("n = 24" in text for text in cells) and "n = 24" not in column.all_inner_texts()[0]
+    judged = page.locator('select[name="metric"] option').all_inner_texts()
+    assert "BLEU" not in judged and "ROUGE-L" in judged
+    assert page.locator("#contamination .mark.changed").all_inner_texts() == ["better → tie"]
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(wide) == 0
+    found.close()
+    assert found.problems == []

@@ -37,6 +37,8 @@ class AnswerBrowser {
       series: summary ? seriesOf(summary, model.name) : 0,
     }));
     this.metrics = data.metrics.map((metric) => ({ ...metric, binary: isBinary(metric) }));
+    // Which answer is better can only be asked of metrics with a direction.
+    this.judging = this.metrics.filter((metric) => metric.tested);
     const names = this.models.map((model) => model.name);
     const first = summary && names.includes(summary.baseline) ? summary.baseline : names[0];
     const last = names.filter((name) => name !== first).at(-1) ?? first;
@@ -44,7 +46,7 @@ class AnswerBrowser {
       mode: "all",
       a: first,
       b: last,
-      metric: this.metrics[0]?.name ?? "",
+      metric: this.judging[0]?.name ?? "",
       sort: "set",
       page: "1",
     };
@@ -59,7 +61,7 @@ class AnswerBrowser {
       mode: () => MODES.includes(value),
       a: () => names.includes(value),
       b: () => names.includes(value),
-      metric: () => this.metrics.some((metric) => metric.name === value),
+      metric: () => this.judging.some((metric) => metric.name === value),
     }[key];
     return valid && !valid() ? this.defaults[key] : value;
   }
@@ -74,7 +76,7 @@ class AnswerBrowser {
   }
 
   metric() {
-    return this.metrics.find((metric) => metric.name === this.choice("metric"));
+    return this.judging.find((metric) => metric.name === this.choice("metric"));
   }
 
   hidden() {
@@ -114,7 +116,7 @@ class AnswerBrowser {
       this.controls.querySelector(`[name="${key}"]`)?.focus();
     };
     const several = this.models.length > 1;
-    const judged = several && this.metrics.length > 0;
+    const judged = several && this.judging.length > 0;
     refill(
       this.controls,
       this.searchField(),
@@ -122,7 +124,7 @@ class AnswerBrowser {
       several ? field(t("answers.model_a"), models, this.choice("a"), redraw("a"), { name: "a" }) : null,
       several ? field(t("answers.model_b"), models, this.choice("b"), redraw("b"), { name: "b" }) : null,
       judged
-        ? field(t("answers.metric"), this.metrics.map((m) => [m.name, m.label]), this.choice("metric"), change("metric"), { name: "metric" })
+        ? field(t("answers.metric"), this.judging.map((m) => [m.name, m.label]), this.choice("metric"), change("metric"), { name: "metric" })
         : null,
       judged
         ? field(t("answers.order"), [["set", t("answers.order_set")], ["gap", t("answers.order_gap")]], this.choice("sort"), change("sort"), { name: "sort" })
@@ -154,7 +156,7 @@ class AnswerBrowser {
   }
 
   modeField() {
-    const judged = this.metrics.length > 0;
+    const judged = this.judging.length > 0;
     const label = {
       all: t("answers.mode_all"),
       different: t("answers.mode_different"),

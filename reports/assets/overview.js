@@ -34,6 +34,7 @@ function startOverview(summary) {
 function drawTable(summary, index, baseline) {
   byId("scores-intro").textContent = t("overview.table_intro", {
     baseline: labelOf(summary, baseline),
+    level: Math.round(100 * summary.confidence),
   });
   const head = el(
     "tr",
@@ -58,13 +59,21 @@ function drawTable(summary, index, baseline) {
   refill(byId("scores-table"), el("table", { class: "scores" }, el("thead", {}, head), el("tbody", {}, rows)));
 }
 
+function directionOf(metric) {
+  if (!metric.tested) return t("overview.untested");
+  return metric.higher_is_better ? t("overview.higher") : t("overview.lower");
+}
+
 function metricHead(metric) {
-  const direction = metric.higher_is_better ? t("overview.higher") : t("overview.lower");
+  const direction = directionOf(metric);
+  const arrow = metric.higher_is_better ? " ↑" : " ↓";
   const button = el(
     "button",
     { type: "button", class: "term" },
     metric.label,
-    el("span", { class: "direction", "aria-hidden": "true" }, metric.higher_is_better ? " ↑" : " ↓"),
+    metric.tested
+      ? el("span", { class: "direction", "aria-hidden": "true" }, arrow)
+      : el("span", { class: "tag" }, t("overview.untested_tag")),
   );
   return withTip(button, () => [
     el("strong", {}, metric.label),
@@ -80,9 +89,12 @@ function metricScale(summary, index, metric) {
 
 function bestValue(summary, index, metric) {
   const values = metricScale(summary, index, metric);
-  if (values.length < 2) return null;
+  if (values.length < 2 || !metric.tested) return null;
   return metric.higher_is_better ? Math.max(...values) : Math.min(...values);
 }
+
+// Whether the models are scored on different prompts, so that each needs its number beside it.
+const isUneven = (summary, metric) => (summary.coverage ?? []).some((item) => item.metric === metric.name);
 
 function scoreCell(summary, index, metric, model, baseline) {
   const score = index.score(model, metric.name);
@@ -96,7 +108,8 @@ function scoreCell(summary, index, metric, model, baseline) {
     { class: best ? "num best" : "num" },
     el("span", { class: "value" }, metricNumber(metric, score.value, scale), el("span", { class: "unit" }, unitOf(metric))),
     el("span", { class: "interval" }, interval(metric, score.low, score.high, scale)),
-    model === baseline ? null : pairMark(summary, index, metric, model, baseline),
+    isUneven(summary, metric) ? el("span", { class: "interval" }, t("overview.n", { n: whole(score.n) })) : null,
+    model === baseline || !metric.tested ? null : pairMark(summary, index, metric, model, baseline),
   );
 }
 
@@ -147,7 +160,7 @@ function drawBars(summary, index) {
         "figcaption",
         {},
         el("span", { class: "chart-title" }, metric.label),
-        el("span", { class: "quiet" }, metric.higher_is_better ? t("overview.higher") : t("overview.lower")),
+        el("span", { class: "quiet" }, directionOf(metric)),
       ),
       barChart(rows, (value) => metricNumber(metric, value, scale) + unitOf(metric), {
         tick: (value) => axisNumber(metric, value),

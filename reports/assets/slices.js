@@ -67,9 +67,11 @@ function heatCell(metric, cell, low, high, scale) {
   const good = metric.higher_is_better ? share : 1 - share;
   const node = el(
     "td",
-    { class: "num heat-cell", title: t("overview.n", { n: whole(cell.n) }) },
+    { class: metric.tested ? "num heat-cell" : "num", title: t("overview.n", { n: whole(cell.n) }) },
     metricNumber(metric, cell.score, scale) + unitOf(metric),
   );
+  // Neither more nor less is better: no colour.
+  if (!metric.tested) return node;
   node.style.setProperty("--heat", `${Math.round(4 + 50 * good)}%`);
   return node;
 }
