@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from espalier.errors import UsageError
 from espalier.evaluate.check_columns import score_checks
 from espalier.evaluate.classify import score_classification
 from espalier.evaluate.config import EvaluateConfig
@@ -16,8 +17,14 @@ from espalier.evaluate.entities import score_entities
 from espalier.evaluate.evalset import EvalSet
 from espalier.evaluate.fewshot import Shots
 from espalier.evaluate.functions import code_of, load_function, score_function
-from espalier.evaluate.hub_metric import score_hub_metric
-from espalier.evaluate.measure import perplexities, rewards
+from espalier.evaluate.hub_metric import (
+    HubModule,
+    left_out_warnings,
+    load_module,
+    score_hub_metric,
+    try_module,
+)
+from espalier.evaluate.measure import perplexities, read_corpus, rewards
 from espalier.evaluate.metric import Scored
 from espalier.evaluate.perplexity import ON_A_CORPUS, ON_THE_SET
 from espalier.evaluate.references import BY_NAME, REFERENCE_METRICS, score_references
@@ -30,6 +37,10 @@ from espalier.template_files import template_path
 Answers = dict[str, list[str | None]]
 # Columns of perplexity that a recipe has without naming them.
 DEFAULT_PERPLEXITIES = (*ON_THE_SET, "ppl_corpus")
+# Fields of scores.parquet that are no scores.
+TABLE_FIELDS = frozenset(
+    ("id", "model", "prompt", "reference", "answer", "category", "language", "source")
+) | {"contamination"}
 
 
 @dataclass(frozen=True)
@@ -38,21 +49,48 @@ class Scorers:
 
     rewards: Sequence[tuple[str, str, RewardModel]]  # name, label, model
     functions: Sequence[Callable[..., Any]]
+    hubs: Sequence[HubModule]
 
 
 def prepare(context: StageContext, evalset: EvalSet) -> Scorers:
-    """Find the reward models and functions, and read what the set says of itself.
+    """Find the reward models, functions and modules, and read what the set says of itself.
 
-    Raises InputError or UsageError for whatever would stop the scoring later.
+    Raises InputError, StageError or UsageError for whatever would stop the scoring later.
     """
     options: EvaluateConfig = context.options
     functions = [load_function(item.function, context.path) for item in options.functions]
+    hubs = [load_module(item, str(hub_path(item.path, context))) for item in options.hub_metrics]
+    _check_names([*(item.column for item in options.functions), *(hub.name for hub in hubs)])
+    for hub in hubs:
+        try_module(hub, evalset)
     list(_of_the_set(options, evalset, {}))
-    return Scorers(list(_reward_models(context)), functions)
+    if options.perplexity_corpus is not None:
+        read_corpus(context.path(options.perplexity_corpus))
+    return Scorers(list(_reward_models(context)), functions, hubs)
 
 
-def reward_paths(context: StageContext) -> dict[str, Path]:
-    """The files of reward models and functions, for the stage's inputs."""
+def hub_path(text: str, context: StageContext) -> Path:
+    """Where a module is: a file or folder if there is one, else its name on the hub."""
+    path = context.path(text)
+    return path if path.exists() else Path(text)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raise UsageError for columns of the user that would take the place of another one."""
+    for name in names:
+        if name in TABLE_FIELDS or name.startswith(("judge_", "human_")):
+            raise UsageError(
+                f"A function or module can't be a column called '{name}': that name is taken.",
+                where="evaluate.functions, evaluate.hub_metrics",
+                expected="a name other than "
+                + ", ".join(sorted(TABLE_FIELDS))
+                + ", and without judge_ or human_ before it",
+                hint="give it another `name`",
+            )
+
+
+def scorer_paths(context: StageContext) -> dict[str, Path]:
+    """The files of reward models, functions and modules, for the stage's inputs."""
     options: EvaluateConfig = context.options
     found = {}
     for item in options.reward_models:
@@ -62,6 +100,9 @@ def reward_paths(context: StageContext) -> dict[str, Path]:
         source = function.function.rpartition(":")[0]
         if source.endswith(".py") and context.path(source).is_file():
             found[f"function.{number}"] = context.path(source)
+    for number, hub in enumerate(options.hub_metrics, 1):
+        if hub_path(hub.path, context).exists():
+            found[f"metric.{number}"] = hub_path(hub.path, context)
     return found
 
 
@@ -111,9 +152,11 @@ def score_columns(
     for item, function in zip(options.functions, scorers.functions, strict=True):
         code = code_of(item.function, context.path)
         found.append(score_function(item, function, evalset, answers, code=code))
-    for hub in options.hub_metrics:
-        found.append(score_hub_metric(hub, answers, evalset.references))
-    return [_with_unique_name(scored, found, index) for index, scored in enumerate(found)], warnings
+    for hub in scorers.hubs:
+        scored = score_hub_metric(hub, evalset, answers)
+        warnings += left_out_warnings(hub, scored)
+        found.append(scored)
+    return _with_unique_names(found), warnings
 
 
 def _of_references(
@@ -211,9 +254,13 @@ def _describing(options: EvaluateConfig, evalset: EvalSet, answers: Answers) -> 
         yield score_self_bleu(answers)
 
 
-def _with_unique_name(scored: Scored, found: Sequence[Scored], index: int) -> Scored:
-    name = scored.metric.name
-    count = sum(other.metric.name == name for other in found[:index])
-    if count:
-        scored.metric = replace(scored.metric, name=f"{name}_{count + 1}")
-    return scored
+def _with_unique_names(found: Sequence[Scored]) -> list[Scored]:
+    """The columns, later ones of a name that is taken with a number behind it."""
+    taken: set[str] = set()
+    for scored in found:
+        name, count = scored.metric.name, 1
+        while scored.metric.name in taken:
+            count += 1
+            scored.metric = replace(scored.metric, name=f"{name}_{count}")
+        taken.add(scored.metric.name)
+    return list(found)

@@ -137,6 +137,10 @@ class HubMetricConfig(BaseModel):
     )
     name: str | None = Field(None, description="Name of the column (default: that of the module).")
     higher_is_better: bool = Field(True, description="Whether more is better.")
+    description: str | None = Field(
+        None,
+        description="What it says and when it misleads (default: the module's own first sentence).",
+    )
     options: dict[str, str | int | float | bool | None] = Field(
         default_factory=dict, description="Keyword arguments for the module's `compute`."
     )

@@ -81,7 +81,7 @@ class RewardColumnConfig(Strict):
 
 
 class FunctionConfig(Strict):
-    """A Python function as one more column: (answer, reference, row) to a number."""
+    """A Python function as one more column: from an answer to a number."""
 
     function: str = Field(
         description="package.module:function or file.py:function. It is called with the answer, "
@@ -99,6 +99,11 @@ class FunctionConfig(Strict):
         None, description="What it says and when it misleads (default: its docstring)."
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Passed as `options`.")
+
+    @property
+    def column(self) -> str:
+        """Name of the column."""
+        return self.name or self.function.rpartition(":")[2]
 
     @model_validator(mode="after")
     def _has_function(self) -> FunctionConfig:
@@ -160,7 +165,7 @@ class MetricFields(Strict):
     def _columns(self) -> MetricFields:
         for what, names in (
             ("reward_models", [item.name for item in self.reward_models]),
-            ("functions", [item.name or item.function.split(":")[-1] for item in self.functions]),
+            ("functions", [item.column for item in self.functions]),
         ):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:

@@ -43,14 +43,13 @@ def score_function(
     `code` identifies its source file, for the signature. Raises StageError where the function
     raises, or gives what is no number.
     """
-    name = config.name or config.function.rpartition(":")[2]
     about = config.description or (inspect.getdoc(function) or "").strip().split("\n")[0]
     settings = "".join(f"|{key}:{value}" for key, value in sorted(config.options.items()))
     tested = config.higher_is_better is not None
     scored = Scored(
         Metric(
-            name,
-            config.label or name,
+            config.column,
+            config.label or config.column,
             config.higher_is_better is not False,
             "number",
             f"function:{config.function}|mean:rows" + (f"|code:{code}" if code else "") + settings,

@@ -3,103 +3,165 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from espalier.errors import InputError, StageError, require
 from espalier.evaluate.config import HubMetricConfig
+from espalier.evaluate.evalset import EvalSet
 from espalier.evaluate.metric import Metric, RowValues, Scored
 from espalier.evaluate.significance import Column
+from espalier.files import hash_path
 from espalier.text import normalise
 
+WHERE = "evaluate.hub_metrics"
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
-def load_module(path: str) -> Any:
+
+@dataclass(frozen=True)
+class HubModule:
+    """A loaded module, how it is to be used, and a hash of its files ("" for one of the hub)."""
+
+    config: HubMetricConfig
+    module: Any
+    code: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.config.name or str(self.module.name)
+
+
+def load_module(config: HubMetricConfig, path: str | None = None) -> HubModule:
     """`evaluate.load` of a local folder, a local script, or a hub name.
 
-    A local path needs no network. Raises InputError where the module can't be had, StageError
-    where it needs a package that is not installed.
+    `path` is where the recipe's path leads, if it is not what it says. A local path needs no
+    network. Raises InputError where the module can't be had, StageError where it needs a package
+    that is not installed.
     """
     library = require("evaluate", extra="evaluate", feature="A Hugging Face metric")
+    place = path or config.path
     try:
-        return library.load(path, keep_in_memory=True)
+        module = library.load(place, keep_in_memory=True)
     except ImportError as error:
         raise StageError(
-            f"The metric '{path}' needs a package: {error}", where="evaluate.hub_metrics"
+            f"The metric '{config.path}' needs a package: {error}", where=WHERE
         ) from error
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # a module's own code may raise anything
         raise InputError(
-            f"The metric '{path}' can't be loaded: {reason}",
-            where="evaluate.hub_metrics",
+            f"The metric '{config.path}' can't be loaded: {_reason(error)}",
+            where=WHERE,
             expected="a local folder <name>/<name>.py, or a hub name and a network",
             hint="without a network, give the path of a copy on this machine",
         ) from error
+    return HubModule(config, module, hash_path(Path(place))[:12] if Path(place).exists() else "")
+
+
+def try_module(hub: HubModule, evalset: EvalSet) -> None:
+    """Let the module compute one reference against itself, before any answer is made.
+
+    Not where it is given all rows for one number: that may need more than a row. Raises
+    InputError where it does not take what it is given, or gives no number.
+    """
+    if hub.config.over == "corpus":
+        return
+    for row in evalset.rows:
+        pair = _given(hub.config, row.reference, row.reference) if row.reference else None
+        if pair is not None:
+            _by_row(hub, {row.id: pair})
+            return
 
 
 def score_hub_metric(
-    config: HubMetricConfig,
-    answers: Mapping[str, Sequence[str | None]],
-    references: Sequence[str | None],
+    hub: HubModule, evalset: EvalSet, answers: Mapping[str, Sequence[str | None]]
 ) -> Scored:
     """The module computed on each row, or once on all (`over`).
 
     "rows" and "list" give a value a row, so that the column has the intervals that all columns
     have; for a module whose score on a corpus is not the mean of its rows, "corpus" is that
-    score. Rows without answer, or without reference where one is needed, have no value.
+    score. Rows without answer, or without reference where one is needed, have no value, nor have
+    those that are no number where numbers are given; `details` counts these as `left_out`.
     """
-    module = load_module(config.path)
-    scored = Scored(_metric(config, module))
+    config = hub.config
+    scored = Scored(_metric(hub))
     for model, texts in answers.items():
         rows = [
             index
-            for index, (answer, reference) in enumerate(zip(texts, references, strict=True))
-            if answer is not None and (reference is not None or config.references == "none")
+            for index, (answer, row) in enumerate(zip(texts, evalset.rows, strict=True))
+            if answer is not None and (row.reference is not None or config.references == "none")
         ]
         pairs = {
             index: pair
             for index in rows
-            if (pair := _given(config, texts[index] or "", references[index])) is not None
+            if (pair := _given(config, texts[index] or "", evalset.rows[index].reference))
+            is not None
         }
+        scored.details[model] = {"answers": len(pairs), "left_out": len(rows) - len(pairs)}
         if config.over == "corpus":
             value = math.nan
             if pairs:
-                value = _number(_compute(module, config, list(pairs.values())), config)
+                what = f"{len(pairs):,} answers of {model}"
+                value = _number(_compute(hub, list(pairs.values()), what), config)
             # One score of all answers: no rows, hence no interval.
             scored.columns[model] = Column.of_means([value if math.isfinite(value) else None])
-            scored.details[model] = {"answers": len(pairs), "left_out": len(rows) - len(pairs)}
             continue
         values: RowValues = [None] * len(texts)
-        for index, number in zip(pairs, _by_row(module, config, list(pairs.values())), strict=True):
+        named = {evalset.rows[index].id: pair for index, pair in pairs.items()}
+        for index, number in zip(pairs, _by_row(hub, named), strict=True):
             values[index] = number if math.isfinite(number) else None
         scored.rows[model] = values
         scored.columns[model] = Column.of_means(values)
     return scored
 
 
-def _metric(config: HubMetricConfig, module: Any) -> Metric:
-    name = config.name or str(module.name)
+def left_out_warnings(hub: HubModule, scored: Scored) -> list[str]:
+    """Models with answers that are no numbers, which a module of numbers can't be given."""
+    return [
+        f"{scored.metric.name}: {count:,} of {count + details['answers']:,} answers of {model} are "
+        "no numbers and have no score."
+        for model, details in scored.details.items()
+        if (count := details["left_out"])
+    ]
+
+
+def _metric(hub: HubModule) -> Metric:
+    config, module = hub.config, hub.module
     library = require("evaluate", extra="evaluate", feature="A Hugging Face metric")
-    chosen = {"key": config.key, "given": config.given if config.given != "text" else None}
+    chosen = {
+        "key": config.key,
+        "given": config.given if config.given != "text" else None,
+        "code": hub.code or None,
+    }
     settings = [f"{key}:{value}" for key, value in sorted(config.options.items())]
     settings += [f"{key}:{value}" for key, value in chosen.items() if value is not None]
     corpus = config.over == "corpus"
     kind = "corpus" if corpus else "mean:rows"
     how = (
-        "computed once on all answers; a score without interval, so it is not tested."
+        "computed once on all answers: a score without interval, so it is not tested"
         if corpus
-        else "computed on each row; the mean of the rows."
+        else "the mean of the rows, which for many modules is not their score on a corpus"
     )
+    said = config.description or f"{_sentence(module)} (Hugging Face evaluate; {how}.)"
     return Metric(
-        name,
-        name,
+        hub.name,
+        hub.name,
         config.higher_is_better,
         "number",
         "|".join([f"evaluate.{module.name}|version:{library.__version__}|{kind}", *settings]),
-        f"A module of Hugging Face evaluate, {how}",
+        said,
         slices=not corpus,
         tested=not corpus,
     )
+
+
+def _sentence(module: Any) -> str:
+    """What the module says of itself, in its first sentence."""
+    text = " ".join(str(module.description or "").split())
+    first = re.split(r"(?<=[.!?])\s", text)[0] if text else str(module.name)
+    return first if len(first) <= 300 else first[:299] + "…"
 
 
 def _given(config: HubMetricConfig, answer: str, reference: str | None) -> tuple[Any, Any] | None:
@@ -114,53 +176,72 @@ def _given(config: HubMetricConfig, answer: str, reference: str | None) -> tuple
 
 def _as(config: HubMetricConfig, text: str) -> Any:
     if config.given == "number":
-        return float(text.strip().replace(",", ""))
+        number = float(_THOUSANDS.sub("", text.strip()))
+        if not math.isfinite(number):
+            raise ValueError(text)
+        return number
     if config.given == "label":
         keys = [normalise(label) for label in config.labels]
         return keys.index(key) if (key := normalise(text)) in keys else -1
     return text
 
 
-def _by_row(module: Any, config: HubMetricConfig, pairs: list[tuple[Any, Any]]) -> list[float]:
+def _by_row(hub: HubModule, pairs: Mapping[str, tuple[Any, Any]]) -> list[float]:
+    """A number for each (answer, reference) by row id."""
+    config = hub.config
     if config.over == "rows":
-        return [_number(_compute(module, config, [pair]), config) for pair in pairs]
+        return [_number(_compute(hub, [pair], f"row {row}"), config) for row, pair in pairs.items()]
     if not pairs:
         return []
-    found = (_compute(module, config, pairs) or {}).get(config.key)
-    if not isinstance(found, list) or len(found) != len(pairs):
+    result = _compute(hub, list(pairs.values()), f"{len(pairs):,} answers at once")
+    found = _numbers(result.get(config.key) if isinstance(result, Mapping) else None)
+    if found is None or len(found) != len(pairs):
         raise InputError(
-            f"The metric '{config.path}' gives no list '{config.key}' with a value a row.",
-            where="evaluate.hub_metrics",
+            f"The metric '{config.path}' gives no list '{config.key}' with a number a row.",
+            where=WHERE,
             expected=f"{len(pairs):,} numbers",
             hint="name its list with `key`, or set `over: rows`",
         )
-    return [float(value) for value in found]
+    return found
 
 
-def _compute(module: Any, config: HubMetricConfig, pairs: list[tuple[Any, Any]]) -> Any:
+def _numbers(value: Any) -> list[float] | None:
+    """A list (or array, or tensor) of numbers as one of floats; None for anything else."""
+    made = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(made, list | tuple) or not all(isinstance(one, Real) for one in made):
+        return None
+    return [float(one) for one in made]
+
+
+def _compute(hub: HubModule, pairs: list[tuple[Any, Any]], what: str) -> Any:
+    config = hub.config
     given: dict[str, Any] = {"predictions": [left for left, _ in pairs]}
     if config.references != "none":
         given["references"] = [right for _, right in pairs]
     try:
-        return module.compute(**given, **dict(config.options))
-    except (ValueError, TypeError) as error:
+        return hub.module.compute(**given, **dict(config.options))
+    except Exception as error:  # a module's own code may raise anything
         raise InputError(
-            f"The metric '{config.path}' does not take what it is given: "
-            f"{(str(error).strip() or type(error).__name__).splitlines()[0]}",
-            where="evaluate.hub_metrics",
+            f"The metric '{config.path}' does not take what it is given: {_reason(error)}",
+            where=f"{WHERE}, {what}",
             expected=f"a module whose predictions are {config.given}s"
             + ("" if config.references == "none" else ", and its references too"),
-            hint="see `given`, `references` and `over` of hub_metrics",
+            hint="see `given`, `references`, `over` and `options` of hub_metrics",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _number(result: Any, config: HubMetricConfig) -> float:
     """The module's number; a list of one (a value a row) counts as a number."""
     found: dict[str, float] = {}
-    for key, value in (result or {}).items():
-        value = value[0] if isinstance(value, list) and len(value) == 1 else value
-        if isinstance(value, Real):
-            found[str(key)] = float(value)
+    for key, value in (result if isinstance(result, Mapping) else {}).items():
+        numbers = [value] if isinstance(value, Real) else _numbers(value)
+        if numbers is not None and len(numbers) == 1:
+            found[str(key)] = float(numbers[0])
     if config.key is not None and config.key in found:
         return found[config.key]
     if config.key is None and len(found) == 1:
@@ -168,7 +249,7 @@ def _number(result: Any, config: HubMetricConfig) -> float:
     raise InputError(
         f"The metric '{config.path}' gives "
         + (f"several numbers: {', '.join(found)}." if found else "no number."),
-        where="evaluate.hub_metrics",
+        where=WHERE,
         expected="one number" if config.key is None else f"a number called '{config.key}'",
         hint="name one of them with `key`" if found else None,
     )

@@ -9,7 +9,7 @@ from typing import Any
 from espalier.errors import EspalierError
 from espalier.evaluate.answers import Answered, answer_all
 from espalier.evaluate.clean_scores import contamination_summary, contamination_warnings
-from espalier.evaluate.columns import prepare, reward_paths, score_columns
+from espalier.evaluate.columns import prepare, score_columns, scorer_paths
 from espalier.evaluate.config import EvaluateConfig
 from espalier.evaluate.contamination import FILE as CONTAMINATION
 from espalier.evaluate.contamination import find_contamination, training_files, write_findings
@@ -64,10 +64,7 @@ def inputs(context: StageContext) -> dict[str, Path]:
         found["corpus"] = context.path(options.perplexity_corpus)
     files = training_files(context, options.contamination, found["set"])
     found |= {f"contamination.{name}": path for name, path in files.items()}
-    found |= reward_paths(context)
-    for hub in options.hub_metrics:
-        if Path(hub.path).exists():
-            found[f"metric.{hub.name or Path(hub.path).stem}"] = Path(hub.path)
+    found |= scorer_paths(context)
     if options.judge is not None:
         files_of = rubric_files(options.judge.rubrics, context.path)
         found |= {f"judge.rubric.{number}": path for number, path in enumerate(files_of, 1)}

@@ -10,11 +10,19 @@ from typing import Any
 
 import pytest
 import rl_models
+from evaluate_rows import made_set
 from pydantic import ValidationError
 
-from espalier.errors import EspalierError, InputError
+from espalier.errors import EspalierError, InputError, StageError, UsageError
 from espalier.evaluate.config import EvaluateConfig, HubMetricConfig
-from espalier.evaluate.hub_metric import score_hub_metric
+from espalier.evaluate.hub_metric import (
+    left_out_warnings,
+    load_module,
+    score_hub_metric,
+    try_module,
+)
+from espalier.evaluate.metric import Scored
+from espalier.files import hash_path
 from espalier.recipe import recipe_from
 from espalier.records import Example
 from espalier.running import run_stages
@@ -199,6 +207,7 @@ def test_answers_that_a_reward_model_can_t_read_whole_are_counted(tmp_path: Path
 MODULE = """
     import datasets
     import evaluate
+    import numpy as np
 
 
     class Counted(evaluate.Metric):
@@ -206,38 +215,117 @@ MODULE = """
             kind = datasets.Value("int64")
             features = {"predictions": kind, "references": kind}
             return evaluate.MetricInfo(
-                description="d", citation="", inputs_description="",
+                description="Counts hits. And more.", citation="", inputs_description="",
                 features=datasets.Features(features),
             )
 
-        def _compute(self, predictions, references):
+        def _compute(self, predictions, references, fail=False):
+            if fail:
+                return {}["gone"]
             hits = [int(p == r) for p, r in zip(predictions, references)]
-            return {"hits": hits, "share": sum(hits) / len(hits), "last": hits[-1]}
+            return {
+                "hits": hits, "share": sum(hits) / len(hits), "last": hits[-1],
+                "array": np.array(hits), "words": ["x"] * len(hits),
+            }
 """
 
 
-@pytest.mark.slow
-def test_modules_of_evaluate_by_list_and_corpus(tmp_path: Path) -> None:
+@pytest.fixture
+def module(tmp_path: Path) -> Path:
     folder = tmp_path / "counted"
     folder.mkdir()
     (folder / "counted.py").write_text(textwrap.dedent(MODULE), encoding="utf-8")
+    return folder
+
+
+def by_module(
+    path: Path, answers: dict[str, list[str | None]], references: list[str | None], **options: Any
+) -> Scored:
+    hub = load_module(HubMetricConfig.model_validate({"path": str(path), **options}))
+    evalset = made_set(references)
+    try_module(hub, evalset)
+    return score_hub_metric(hub, evalset, answers)
+
+
+@pytest.mark.slow
+def test_modules_of_evaluate_by_list_and_corpus(module: Path) -> None:
     answers = {"m": ["Yes.", "no", None, "perhaps"]}
     references: list[str | None] = ["yes", "yes", "no", "no"]
-    labels = {"path": str(folder), "given": "label", "labels": ["yes", "no"]}
-    rows = HubMetricConfig.model_validate({**labels, "key": "share"})
-    assert score_hub_metric(rows, answers, references).rows["m"] == [1.0, 0.0, None, 0.0]
-    listed = HubMetricConfig.model_validate({**labels, "over": "list", "key": "hits"})
-    assert score_hub_metric(listed, answers, references).rows["m"] == [1.0, 0.0, None, 0.0]
-    whole = HubMetricConfig.model_validate({**labels, "over": "corpus", "key": "share"})
-    scored = score_hub_metric(whole, answers, references)
+    labels: dict[str, Any] = {"given": "label", "labels": ["yes", "no"]}
+    rows = by_module(module, answers, references, **labels, key="share")
+    assert rows.rows["m"] == [1.0, 0.0, None, 0.0]
+    assert rows.metric.description.startswith("Counts hits. (")
+    assert f"code:{hash_path(module)[:12]}" in rows.metric.signature
+    listed = by_module(module, answers, references, **labels, over="list", key="hits")
+    assert listed.rows["m"] == [1.0, 0.0, None, 0.0]
+    arrays = by_module(module, answers, references, **labels, over="list", key="array")
+    assert arrays.rows["m"] == [1.0, 0.0, None, 0.0]
+    scored = by_module(module, answers, references, **labels, over="corpus", key="share")
     assert scored.columns["m"].value() == pytest.approx(1 / 3)
     assert not scored.rows and not scored.metric.tested
     assert scored.details["m"] == {"answers": 3, "left_out": 0}
-    numbers = HubMetricConfig(path=str(folder), given="number", key="share")
-    found = score_hub_metric(numbers, {"m": ["1,000", "x"]}, ["1000", "2"])
-    assert found.rows["m"] == [1.0, None]
-    wrong = HubMetricConfig(path=str(folder), over="list", key="share", given="number")
-    with pytest.raises(InputError, match="no list 'share'"):
-        score_hub_metric(wrong, {"m": ["1"]}, ["1"])
-    with pytest.raises(InputError, match="does not take"):
-        score_hub_metric(HubMetricConfig(path=str(folder)), {"m": ["a"]}, ["b"])
+    told: dict[str, list[str | None]] = {"m": ["1,000", "x", "1,5", "nan"]}
+    found = by_module(module, told, ["1000", "2", "15", "1"], given="number", key="share")
+    assert found.rows["m"] == [1.0, None, None, None]
+    hub = load_module(HubMetricConfig(path=str(module), given="number", description="Mine."))
+    assert left_out_warnings(hub, found) == [
+        "counted: 3 of 4 answers of m are no numbers and have no score."
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"over": "list", "key": "share", "given": "number"}, "no list 'share'"),
+        ({"over": "list", "key": "words", "given": "number"}, "no list 'words'"),
+        ({"options": {"nonsense": 1}}, "does not take what it is given: TypeError"),
+        ({"given": "number"}, "several numbers"),
+        ({"given": "number", "key": "none"}, "several numbers"),
+        ({"given": "number", "key": "share", "options": {"fail": True}}, "KeyError: 'gone'"),
+        ({"given": "number", "key": "share", "name": "answer"}, "that name is taken"),
+    ],
+)
+def test_a_module_that_can_t_be_used_is_told_before_anything_is_answered(
+    tmp_path: Path, module: Path, options: dict[str, Any], told: str
+) -> None:
+    rl_models.write_rows(tmp_path / "set.jsonl", [Example.single("1 + 1", "2")])
+    (tmp_path / "m.jsonl").write_text('{"output": "2"}', "utf-8")
+    with pytest.raises(EspalierError, match=told):
+        evaluate(
+            tmp_path / "run",
+            set=str(tmp_path / "set.jsonl"),
+            models=[{"name": "m", "predictions": str(tmp_path / "m.jsonl"), "match": "order"}],
+            hub_metrics=[{"path": str(module), **options}],
+        )
+    assert not (tmp_path / "run" / "evaluate" / "answers").exists()
+
+
+def test_a_module_whose_code_is_broken_says_so(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("import evaluate\n1 / 0\n", "utf-8")
+    with pytest.raises(InputError, match="ZeroDivisionError"):
+        load_module(HubMetricConfig(path=str(tmp_path / "broken.py")))
+    (tmp_path / "needs.py").write_text("import evaluate\nimport no_such_package\n", "utf-8")
+    with pytest.raises(StageError, match="no_such_package"):
+        load_module(HubMetricConfig(path=str(tmp_path / "needs.py")))
+
+
+def test_columns_may_not_take_the_place_of_others(tmp_path: Path, files: dict[str, Any]) -> None:
+    (tmp_path / "mine.py").write_text("def f(answer):\n    return 1\n", "utf-8")
+    for name in ("answer", "language", "judge_accuracy"):
+        with pytest.raises(UsageError, match=f"called '{name}': that name is taken"):
+            evaluate(
+                tmp_path / "run",
+                **files,
+                functions=[{"function": f"{tmp_path}/mine.py:f", "name": name}],
+            )
+    summary = evaluate(
+        tmp_path / "run",
+        **files,
+        metrics=["rougeL"],
+        functions=[
+            {"function": f"{tmp_path}/mine.py:f", "name": name} for name in ("rougeL_2", "rougeL")
+        ],
+    )
+    names = [metric["name"] for metric in summary["metrics"]]
+    assert names == ["rougeL", "rougeL_2", "rougeL_3"]
