@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,7 +40,11 @@ ANSWER_STORE = "answers.jsonl"
 # The code that turns weights and a prompt into an answer, by engine; an API's is elsewhere.
 _CODE = {
     "transformers": ("espalier.engines.hf", "espalier.engines.chat", "espalier.decoding"),
-    "vllm": ("espalier.engines.vllm_local", "espalier.engines.chat"),
+    "vllm": (
+        "espalier.engines.vllm_local",
+        "espalier.engines.vllm_child",
+        "espalier.engines.chat",
+    ),
     "vllm-server": ("espalier.engines.vllm_server", "espalier.engines.chat"),
 }
 
@@ -65,7 +69,11 @@ def answer_all(
     seed: int,
     meter: Meter | None = None,
 ) -> Answered:
-    """The model's answers on the whole set, stored in `folder` (the stage's `answers/`)."""
+    """The model's answers on the whole set, stored in `folder` (the stage's `answers/`).
+
+    `then` is called once they are, while the engine is open.
+    """
+    then: Callable[[Subject, Engine], None] | None = None,
     if subject.kind == "predictions":
         return _from_file(subject, evalset)
     spec = _in_batches(_engine_spec(subject, options), options.batch)
@@ -90,6 +98,8 @@ def answer_all(
             records = _generate(subject, store, spec, engine, requests, sampling)
     lines = [
         dump_line({"id": row.id, **record})
+        if then is not None:
+            then(subject, engine)
         for row, record in zip(evalset.rows, records, strict=True)
     ]
     atomic_write_text(folder / f"{subject.name}.jsonl", "".join(line + "\n" for line in lines))

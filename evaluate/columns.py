@@ -24,7 +24,7 @@ from espalier.evaluate.hub_metric import (
     score_hub_metric,
     try_module,
 )
-from espalier.evaluate.measure import perplexities, read_corpus, rewards
+from espalier.evaluate.measure import asks_perplexity, perplexities, read_corpus, rewards
 from espalier.evaluate.metric import Scored
 from espalier.evaluate.perplexity import ON_A_CORPUS, ON_THE_SET
 from espalier.evaluate.references import BY_NAME, REFERENCE_METRICS, score_references
@@ -205,10 +205,10 @@ def _surprised(
     warnings: list[str],
 ) -> list[Scored]:
     options: EvaluateConfig = context.options
+    if not asks_perplexity(options):
+        return []
     named = [name for name in (*ON_THE_SET, *ON_A_CORPUS, "forgetting") if options.names(name)]
     family = options.asks("perplexity")
-    if not family and not named:
-        return []
     corpus = context.path(options.perplexity_corpus) if options.perplexity_corpus else None
     before = None
     if options.names("forgetting"):

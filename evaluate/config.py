@@ -9,7 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from espalier.engines.base import EngineSpec
 from espalier.evaluate.config_compare import CompareConfig
 from espalier.evaluate.config_contamination import ContaminationConfig
-from espalier.evaluate.config_engine import EngineConfig
+from espalier.evaluate.config_engine import (
+    PERPLEXITY_ENGINE,
+    EngineConfig,
+    PerplexityEngine,
+)
 from espalier.evaluate.config_judge import JudgeConfig, RatingsConfig
 from espalier.evaluate.config_metrics import MetricFields
 
@@ -229,6 +233,7 @@ class EvaluateConfig(MetricFields):
         default_factory=EngineConfig,
         description="What local models answer through: auto, transformers, vllm or vllm-server.",
     )
+    perplexity_engine: PerplexityEngine = Field("auto", description=PERPLEXITY_ENGINE)
     batch: int = Field(
         64,
         ge=1,
@@ -297,3 +302,12 @@ class EvaluateConfig(MetricFields):
     def asks(self, metric: str, *, default: bool = True) -> bool:
         """Whether it names the metric, or the metric is a default one and these are wanted."""
         return self.names(metric) or (default and (self.metrics is None or self.names("default")))
+    @model_validator(mode="after")
+    def _scoring_engine(self) -> EvaluateConfig:
+        if self.perplexity_engine == "vllm" and self.corpus_windows == "rolling":
+            raise ValueError(
+                "perplexity_engine: vllm and corpus_windows: rolling don't go together, since "
+                "vLLM can't read a window as long as the context and predict the token after it"
+            )
+        return self
+

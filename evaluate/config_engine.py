@@ -6,6 +6,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+PerplexityEngine = Literal["auto", "transformers", "vllm"]
+PERPLEXITY_ENGINE = (
+    "What computes perplexities of local models. vllm: the engine that answers, while it is open, "
+    "so that a model is loaded once. auto: that, where vLLM answers for all local models and "
+    "corpus_windows are pieces; else transformers."
+)
+
 
 class EngineConfig(BaseModel):
     """What runs local models: a name alone (`engine: vllm`), or a name with options."""

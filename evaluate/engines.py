@@ -17,6 +17,7 @@ from espalier.engines.vllm_lora import weights_for_vllm
 from espalier.engines.vllm_options import VLLMOptions
 from espalier.engines.vllm_process import require_vllm
 from espalier.engines.vllm_server import ServerOptions
+from espalier.errors import UsageError
 from espalier.evaluate.config import EvaluateConfig
 from espalier.evaluate.config_engine import EngineConfig
 from espalier.evaluate.subjects import Subject
@@ -39,8 +40,32 @@ def with_engines(
     if choice is not None:
         models = "the local model" if len(open_ones) == 1 else "all local models"
         say(f"  {choice.engine} answers for {models}: {choice.reason}")
-    return [_with_engine(subject, options, choice) if subject.local else subject
-            for subject in subjects]  # fmt: skip
+    found = [_with_engine(subject, options, choice) if subject.local else subject
+             for subject in subjects]  # fmt: skip
+    return _with_scoring(found, options)
+
+
+def _with_scoring(subjects: list[Subject], options: EvaluateConfig) -> list[Subject]:
+    """The subjects with what computes their perplexities: one kind of engine for all of them."""
+    wanted = options.perplexity_engine
+    if wanted == "transformers":
+        return subjects
+    others = [s for s in subjects if s.spec is not None and s.spec.engine == "transformers"]
+    if wanted == "vllm" and others:
+        raise UsageError(
+            "perplexity_engine: vllm computes perplexities with the engine that answers, and for "
+            f"the model '{others[0].name}' that is transformers ({others[0].reason}).",
+            where="evaluate.perplexity_engine",
+            expected="engine: vllm or vllm-server for all local models, or perplexity_engine: auto",
+        )
+    if others or options.corpus_windows == "rolling":
+        return subjects
+    return [
+        s
+        if s.spec is None
+        else replace(s, scored_by=f"{s.spec.engine}-{version_of(s.spec.engine)}")
+        for s in subjects
+    ]
 
 
 def _wanted(subject: Subject, options: EvaluateConfig) -> EngineConfig:
@@ -85,6 +110,7 @@ def engine_facts(subject: Subject) -> dict[str, str] | None:
         "version": version_of(name),
         "dtype": str(subject.spec.options.get("dtype", "auto")),
         "reason": subject.reason,
+        "perplexity": subject.scored_by or "transformers",
     }
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from espalier.errors import InputError
+from espalier.evaluate.rows import read_all
 from espalier.files import hash_path
-from espalier.formats.read import read_examples
 from espalier.records import Example, Messages
 from espalier.text import language, normalise
+
+# Fields of other tools' sets that hold a reference; ours is called `reference`.
+_REFERENCE_LIKE = ("references", "answer", "answers", "target", "targets", "expected", "gold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +75,14 @@ def read_set(
     category: str = "category",
     shown: str | None = None,
 ) -> EvalSet:
-    """Read the set from a file in any dataset format; the last answer of a row is its reference.
+    """Read the set from a file in any dataset format.
 
-    `category` is the meta field that groups the rows, `shown` the path as results name it.
-    Equal ids get a number behind them, so that an id names one row. Raises InputError when
-    there is no file or no row.
+    The reference of a row is its field `reference`, else its last answer; a row without either is
+    a prompt without reference. `category` is the meta field that groups the rows, `shown` the path
+    as results name it. Equal ids get a number behind them, so that an id names one row.
+
+    Raises InputError when there is no file or no row, at a row that can't be read, and where no
+    row has a reference but all have a field that looks like one.
     """
     if not path.exists():
         raise InputError(
@@ -83,24 +91,57 @@ def read_set(
             expected="a file of prompts, with references where there are any",
             hint="check `evaluate.set`, or run the stage that writes it (curate)",
         )
-    examples = list(read_examples(path, format=format, limit=limit))
+    examples = read_all(path, format=format, limit=limit, answers="optional")
     if not examples:
         raise InputError(
             "The evaluation set has no rows.", where=str(path), expected="at least one prompt"
         )
-    seen: Counter[str] = Counter()
-    rows = []
-    for example in examples:
-        seen[example.id] += 1
-        count = seen[example.id]
-        identity = example.id if count == 1 else f"{example.id}-{count}"
-        rows.append(_row(identity, example, category))
+    _check_references(path, examples)
+    rows = [
+        _row(identity, example, category)
+        for identity, example in zip(_identities(examples), examples, strict=True)
+    ]
     return EvalSet(name or path.name, shown or str(path), hash_path(path), tuple(rows))
+
+
+def _identities(examples: Sequence[Example]) -> list[str]:
+    """The ids of the rows, those that come again with the next free number behind them."""
+    given = {example.id for example in examples}
+    counts: Counter[str] = Counter()
+    found = []
+    for example in examples:
+        number = counts[example.id] + 1
+        while number > 1 and f"{example.id}-{number}" in given:
+            number += 1
+        counts[example.id] = number
+        found.append(example.id if number == 1 else f"{example.id}-{number}")
+    return found
+
+
+def _check_references(path: Path, examples: Sequence[Example]) -> None:
+    """Raise InputError where references would be passed over because of their field's name."""
+    if any(_reference(example) for example in examples):
+        return
+    found = [name for name in _REFERENCE_LIKE if all(name in row.meta for row in examples)]
+    if found:
+        raise InputError(
+            f"The rows of the evaluation set have a field '{found[0]}', and no reference.",
+            where=str(path),
+            expected="the known right answer in a field `reference`, as one text",
+            hint=f"rename '{found[0]}' to `reference`; or remove it, to score without references",
+        )
+
+
+def _reference(example: Example) -> str | None:
+    given = example.meta.get("reference")
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return None if math.isnan(given) else str(given)
+    text = example.reference
+    return text if text and text.strip() else None
 
 
 def _row(identity: str, example: Example, category_field: str) -> Row:
     meta = example.meta
-    reference = example.reference
     names = [identity, example.id]
     names += [
         str(meta[key])
@@ -111,7 +152,7 @@ def _row(identity: str, example: Example, category_field: str) -> Row:
     return Row(
         identity,
         example.prompt_messages,
-        reference if reference and reference.strip() else None,
+        _reference(example),
         str(meta.get("language") or language(example.prompt)),
         str(category) if category not in (None, "") else "",
         meta,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from espalier.errors import InputError
 from espalier.evaluate.evalset import EvalSet, Row
-from espalier.formats.read import read_examples
+from espalier.evaluate.rows import read_all
 from espalier.records import Example, Messages
 from espalier.text import language, length, normalise
 
@@ -75,4 +75,4 @@ def read_shots(path: Path, evalset: EvalSet, seed: int) -> Shots:
             expected="a dataset with answers",
             hint="set `evaluate.few_shot_from`, or remove `few_shot` from the model",
         )
-    return Shots(list(read_examples(path)), evalset, seed)
+    return Shots(read_all(path), evalset, seed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from espalier.errors import InputError, place
+from espalier.errors import InputError
 from espalier.evaluate.evalset import EvalSet, Row
 from espalier.text import normalise
 
@@ -25,7 +25,7 @@ Match = Literal["auto", "id", "prompt", "order"]
 class Prediction:
     """One row of a predictions file, with what it can be matched by."""
 
-    line: int
+    where: str
     answer: str
     ids: tuple[str, ...]
     prompts: tuple[str, ...]  # normalised, the most specific first
@@ -144,7 +144,7 @@ def _by_order(predictions: Sequence[Prediction], evalset: EvalSet, path: Path) -
             raise InputError(
                 "The rows of the predictions file are not in the order of the set: this one "
                 f"answers “{_short(prediction.prompts[0])}”.",
-                where=place(path, prediction.line),
+                where=prediction.where,
                 expected=f"an answer to “{_short(row.key)}”",
                 hint="match by prompt instead (match: prompt), or sort the file",
             )

@@ -30,9 +30,9 @@ from espalier.evaluate.perplexity import (
     score_texts,
     tables,
 )
-from espalier.evaluate.predictions import row_error
 from espalier.evaluate.prompts import context_length, load_template, with_shots
 from espalier.evaluate.rewards import RewardModel, open_scorer
+from espalier.evaluate.rows import row_error
 from espalier.evaluate.significance import Column
 from espalier.evaluate.store import Store, kept, key_of
 from espalier.evaluate.subjects import Subject

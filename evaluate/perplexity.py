@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from espalier.encoding import encode_example, encode_prompt
+from espalier.engines.base import ScoringEngine
 from espalier.errors import InputError
 from espalier.evaluate.metric import Metric, Scored
 from espalier.evaluate.significance import EXP_RATIO, MEAN, Array, Column, Combine
@@ -147,6 +148,8 @@ def score_conversations(
 ) -> list[TextScore | None]:
     """Score conversations whose last turn is the answer; None for one longer than `limit` tokens.
 
+    `model` is a model of transformers or an engine that scores.
+
     The answer is what follows the prompt up to where the assistant begins. `skipped` says how
     many first turns of each (few-shot examples) are context only and not part of its text.
     """
@@ -164,7 +167,7 @@ def score_conversations(
         answers.append(answer[1:])
         texts.append(text[1:])
     fitting = [i for i, ids in enumerate(sequences) if 1 < len(ids) <= (limit or len(ids))]
-    scored = token_logprobs(model, [sequences[i] for i in fitting], token_budget=token_budget)
+    scored = _logprobs(model, [sequences[i] for i in fitting], token_budget)
     results: list[TextScore | None] = [None] * len(sequences)
     for index, logprobs in zip(fitting, scored, strict=True):
         nll = -logprobs.astype(np.float64)
@@ -202,10 +205,17 @@ def score_texts(
             counted.append(count)
             owners.append(owner)
     totals = np.zeros((len(texts), 2))
-    scored = token_logprobs(model, sequences, token_budget=token_budget)
+    scored = _logprobs(model, sequences, token_budget)
     for owner, count, logprobs in zip(owners, counted, scored, strict=True):
         totals[owner] += (-float(logprobs[-count:].astype(np.float64).sum()), count)
     return [TextScore(float(nll), int(count), 0.0, 0) if count else None for nll, count in totals]
+
+
+def _logprobs(model: Any, sequences: Sequence[Sequence[int]], token_budget: int) -> list[Array]:
+    """`token_logprobs` of a model of transformers, or of an engine that scores."""
+    if not isinstance(model, ScoringEngine):
+        return [*token_logprobs(model, sequences, token_budget=token_budget)]
+    return [np.array(scores.logprobs) for scores in model.score(sequences)]
 
 
 def _pieces(tokenizer: Any, text: str, limit: int | None) -> list[tuple[list[int], int]]:

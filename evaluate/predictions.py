@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from espalier.errors import InputError, place
+from espalier.errors import InputError
 from espalier.evaluate.evalset import EvalSet
 from espalier.evaluate.matching import (
     PROMPT_FIELDS,
@@ -24,7 +24,8 @@ from espalier.evaluate.matching import (
     collect,
     match_rows,
 )
-from espalier.formats.files import BadRow, read_rows
+from espalier.evaluate.rows import row_error
+from espalier.formats.files import BadRow, container_of, numbered_by, read_rows
 from espalier.text import normalise
 
 ANSWER_FIELDS = ("response", "prediction", "output", "completion", "answer", "text")
@@ -64,28 +65,20 @@ def read_predictions(
 
 
 def _read(path: Path, answer_field: str | None) -> Iterable[Prediction]:
-    for item in read_rows(path):
+    container = container_of(path)
+    unit = numbered_by(container.kind)
+    for item in read_rows(path, container):
         if isinstance(item, BadRow):
             raise row_error(item)
         value = item.value
+        where = f"{path}, {unit} {item.line}"
         yield Prediction(
-            item.line,
-            _answer(value, answer_field, place(path, item.line)),
+            where,
+            _answer(value, answer_field, where),
             tuple(str(value[key]) for key in ID_FIELDS if isinstance(value.get(key), str | int)),
             tuple(_prompts(value)),
             _instruction(value),
         )
-
-
-def row_error(item: BadRow) -> InputError:
-    """A row that can't be read, as the error that stops the evaluation."""
-    found = f" Found: {item.found}." if item.found else ""
-    return InputError(
-        f"{item.reason}{found}",
-        where=place(item.path, item.line),
-        expected=item.expected or None,
-        hint="correct that row of the file",
-    )
 
 
 def _answer(value: Mapping[str, Any], answer_field: str | None, where: str) -> str:

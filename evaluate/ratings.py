@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from espalier.errors import InputError, place
-from espalier.evaluate.predictions import ID_FIELDS, row_error
+from espalier.evaluate.predictions import ID_FIELDS
+from espalier.evaluate.rows import row_error
 from espalier.formats.files import BadRow, read_rows
 from espalier.judging import HIGHEST, LOWEST, parse_pairwise
 from espalier.records import content_id

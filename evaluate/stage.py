@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from espalier.engines.base import Engine
 from espalier.errors import EspalierError
 from espalier.evaluate.answers import Answered, answer_all
 from espalier.evaluate.clean_scores import contamination_summary, contamination_warnings
@@ -27,6 +28,7 @@ from espalier.evaluate.judgement import (
     judge_spec,
     judge_text,
 )
+from espalier.evaluate.measure import score_while_open
 from espalier.evaluate.people import people_say, rating_paths, read_rating_files
 from espalier.evaluate.rating_agreement import agreement_text
 from espalier.evaluate.scorecard import Results, clustered, score_table, summarise, write_table
@@ -105,7 +107,7 @@ def run(context: StageContext) -> dict[str, Any]:
     meter = Meter.of_run(context.run, context.shared.budget, apis)
     scales = judge_scales(options, context.path)
     check_judge(judge, scales, meter)
-    answered = _answer(subjects, evalset, options, context.folder, shots, seed, meter)
+    answered = _answer(subjects, evalset, context, shots, seed, meter)
     warnings: list[str] = []
     given = {name: one.answers for name, one in answered.items()}
     scored, left_out = score_columns(
@@ -195,15 +197,30 @@ def _set(context: StageContext) -> EvalSet:
 def _answer(
     subjects: list[Subject],
     evalset: EvalSet,
-    options: EvaluateConfig,
-    folder: Path,
+    context: StageContext,
     shots: Shots | None,
     seed: int,
     meter: Meter,
 ) -> dict[str, Answered]:
     return {
+    options: EvaluateConfig = context.options
+    folder = context.folder / ANSWERS
+    corpus = context.path(options.perplexity_corpus) if options.perplexity_corpus else None
+
+    def score(subject: Subject, engine: Engine) -> None:
+        score_while_open(
+            subject, engine, evalset, options, folder=folder, shots=shots, corpus=corpus
+        )
+
         subject.name: answer_all(
-            subject, evalset, options, folder=folder / ANSWERS, shots=shots, seed=seed, meter=meter
+            subject,
+            evalset,
+            options,
+            folder=folder,
+            shots=shots,
+            seed=seed,
+            meter=meter,
+            then=score,
         )
         for subject in subjects
     }

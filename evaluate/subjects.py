@@ -27,6 +27,7 @@ class Subject:
     location: str  # folder or hub name of a local model, file of predictions; else ""
     spec: EngineSpec | None = None  # what answers for a local model, and why that
     reason: str = ""
+    scored_by: str = ""  # engine and version that compute its perplexities, if not transformers
 
     @property
     def name(self) -> str:

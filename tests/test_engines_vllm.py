@@ -149,7 +149,7 @@ def test_log_probabilities_are_those_of_the_models_own_distribution(
 def test_scores_of_given_tokens_are_those_of_transformers(
     engine: object, other: TransformersEngine
 ) -> None:
-    sequences = [request.token_ids for request in plain(1, 2, 17, 130, 511)]
+    sequences = [request.token_ids for request in plain(1, 2, 17, 130, 511, 512)]
     found = list(engine.score(sequences))  # type: ignore[attr-defined]
     model = other._load().model
     for ours, theirs in zip(found, other.score(sequences), strict=True):
@@ -165,7 +165,7 @@ def test_scores_of_given_tokens_are_those_of_transformers(
         start = len(request.token_ids) - 1
         assert scores.best[start:] == answer.token_ids
         np.testing.assert_allclose(scores.logprobs[start:], answer.logprobs, atol=2e-4)
-    for lengths in ((0,), (5, 512)):
+    for lengths in ((0,), (5, 513)):
         with pytest.raises(InputError, match="to score"):
             list(engine.score([tuple(range(n)) for n in lengths]))  # type: ignore[attr-defined]
 

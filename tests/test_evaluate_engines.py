@@ -149,6 +149,38 @@ def test_auto_takes_one_engine_for_all_models(
     assert chosen(large, small, engine={"use": "vllm"}) == ["vllm", "vllm", None]
 
 
+@pytest.mark.usefixtures("installed")
+def test_what_answers_for_all_computes_perplexities(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "version_of", lambda engine: "0.32.0")
+    folder = model_folder(tmp_path / "m")
+
+    def scored(**more: Any) -> list[str]:
+        options = configured(folder, folder, **more)
+        return [s.scored_by for s in with_engines(subjects(options, folder, folder), 9, options)]
+
+    assert scored(engine="vllm") == ["vllm-0.32.0", "vllm-0.32.0", ""]
+    assert scored(engine="vllm-server", perplexity_engine="vllm")[0] == "vllm-server-0.32.0"
+    assert scored(engine="vllm", perplexity_engine="transformers") == ["", "", ""]
+    corpus = {"perplexity_corpus": "c.txt", "corpus_windows": "rolling"}
+    assert scored(engine="vllm", **corpus) == ["", "", ""]
+    assert scored() == ["", "", ""]
+    # Models are compared with each other, so one kind of engine scores all or none.
+    models = [
+        {"name": "a", "path": str(folder), "engine": "vllm"},
+        {"name": "b", "path": str(folder), "engine": "transformers"},
+    ]
+    mixed = EvaluateConfig.model_validate({"models": models})
+    found = with_engines(subjects(mixed, folder, folder), 9, mixed)
+    assert [subject.scored_by for subject in found] == ["", ""]
+    mixed = mixed.model_copy(update={"perplexity_engine": "vllm"})
+    with pytest.raises(UsageError, match="'b' that is transformers"):
+        with_engines(subjects(mixed, folder, folder), 9, mixed)
+    with pytest.raises(ValidationError, match=r"perplexity_engine.*corpus_windows"):
+        configured(folder, perplexity_engine="vllm", **corpus)
+
+
 def test_without_vllm_transformers_answers_and_the_table_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,17 +10,20 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import rl_models
 
 from espalier.engines.base import Completion, EngineSpec, Request, Sampling, Usage
+from espalier.engines.hf import TransformersEngine
 from espalier.errors import EspalierError, InputError, StageError, UsageError
 from espalier.evaluate import answers as answers_module
 from espalier.evaluate import measure
 from espalier.evaluate.config import EvaluateConfig
+from espalier.evaluate.subjects import Subject
 from espalier.recipe import recipe_from
 from espalier.records import Example
 from espalier.running import run_stages
@@ -190,6 +193,42 @@ def test_answers_are_greedy_decoding_and_rewards_the_models_own(finished: Path) 
 def read_answers(run: Path, name: str) -> list[dict[str, Any]]:
     path = run / "evaluate" / "answers" / f"{name}.jsonl"
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_an_engine_that_scores_is_asked_while_it_is_open(
+    run: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As vLLM is: here transformers' engine stands for it."""
+
+    class Scoring(TransformersEngine):
+        opened: ClassVar[list[str]] = []
+
+        def longest(self) -> int:
+            return 128
+
+        def _load(self) -> Any:
+            if self._loaded is None:
+                self.opened.append(self.model)
+            return super()._load()
+
+    def scoring(subjects: list[Subject], options: Any) -> list[Subject]:
+        return [replace(one, scored_by="vllm-9") for one in subjects]
+
+    def nothing_else(*_: Any, **__: Any) -> None:
+        raise AssertionError("the model is loaded once more")
+
+    monkeypatch.setattr("espalier.engines.hf.TransformersEngine", Scoring)
+    monkeypatch.setattr("espalier.evaluate.engines._with_scoring", scoring)
+    monkeypatch.setattr("espalier.evaluate.measure.open_engine", nothing_else)
+    evaluate(run)
+    assert len(Scoring.opened) == len(set(Scoring.opened)) > 1
+    kept = {(s["model"], s["metric"]): s["value"] for s in summary_of(finished)["scores"]}
+    found = {(s["model"], s["metric"]): s["value"] for s in summary_of(run)["scores"]}
+    assert any(metric == "ppl_response" for _, metric in kept)
+    assert found == pytest.approx(kept, rel=1e-5)
+    signatures = [m["signature"] for m in summary_of(run)["metrics"] if "ppl" in m["name"]]
+    assert all("|engine:vllm-9" in signature for signature in signatures)
+    assert len(signatures) > 1
 
 
 def test_a_second_run_is_up_to_date_and_the_same_again_if_deleted(

@@ -8,10 +8,10 @@ ended or standard input is closed: vLLM's own processes would outlive a killed p
 Requests: {"call", "number", "prompt": [ids], "sampling": {…}}, {"abort": call},
 {"reload": folder}. Answers: {"ready": longest}, {"failed": reason},
 {"call", "number", "ids", "logprobs", "reason"}, {"call", "error"}, {"reloaded": true} or
-{"reloaded": false, "reason"}. A sampling with `prompt_logprobs` is a score: its answer has
-"scores" (log-probabilities of the prompt's tokens from the second on), "best" (the likeliest ids)
-and "best_scores" in place of what was generated. SETTINGS may name a folder of LoRA adapters,
-which every request is then answered with ("adapter").
+{"reloaded": false, "reason"}. A sampling with `prompt_logprobs` is a score of a prompt and of the
+one token that may follow it: its answer has "scores" (log-probabilities of these tokens from the
+second on), "best" (the likeliest ids) and "best_scores" in place of what was generated. SETTINGS
+may name a folder of LoRA adapters, which every request is then answered with ("adapter").
 """
 
 from __future__ import annotations
@@ -211,8 +211,7 @@ class Loop:
         name = f"{message['call']}-{message['number']}"
         try:
             params = SamplingParams(
-                **message["sampling"],
-                logprobs=0,
+                **{"logprobs": 0, **message["sampling"]},
                 # The end tokens come as stop tokens, by the same rule as in other engines.
                 ignore_eos=True,
                 output_kind=RequestOutputKind.FINAL_ONLY,
@@ -230,7 +229,7 @@ class Loop:
             return
         if message["sampling"].get("prompt_logprobs") is not None:
             named = {"call": message["call"], "number": message["number"]}
-            self.tell(named | prompt_scores(output))
+            self.tell(named | token_scores(output))
             return
         made = output.outputs[0]
         ids = list(made.token_ids)
@@ -246,10 +245,14 @@ class Loop:
         )
 
 
-def prompt_scores(output: Any) -> dict[str, Any]:
-    """Of each token of the prompt but the first: its log-probability, and what is likeliest."""
+def token_scores(output: Any) -> dict[str, Any]:
+    """Of each token of the prompt but the first, and of the one that follows it: its
+    log-probability, and what is likeliest."""
+    [made] = output.outputs
+    tokens = [*output.prompt_token_ids[1:], *made.token_ids]
+    steps = [*output.prompt_logprobs[1:], *made.logprobs]
     scores, best, best_scores = [], [], []
-    for token, step in zip(output.prompt_token_ids[1:], output.prompt_logprobs[1:], strict=True):
+    for token, step in zip(tokens, steps, strict=True):
         first = max(step, key=lambda i: step[i].logprob)
         scores.append(step[token].logprob)
         best.append(first)

@@ -91,9 +91,7 @@ class VLLMEngine:
         """
         if not requests:
             return
-        if self._running is None:
-            self._running = _Running(self._source, self.options)
-        running = self._running
+        running = self._started()
         asked = _asked(running, requests, sampling, self.seed)
         try:
             for index, answer in running.exchange(asked):
@@ -109,26 +107,33 @@ class VLLMEngine:
     def score(self, sequences: Sequence[Sequence[int]]) -> Iterator[TokenScores]:
         """Yield the scores of each sequence of token ids, in their order.
 
-        Raises InputError for an empty sequence, or one that has no room for one more token.
+        Raises InputError for an empty sequence, or one that is longer than the model can read.
         """
         if not sequences:
             return
-        if self._running is None:
-            self._running = _Running(self._source, self.options)
-        running = self._running
-        check_lengths(sequences, running.longest - 1)
-        settings = {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": 1}
-        asked = [Asked(list(sequence), 1, settings) for sequence in sequences]
+        running = self._started()
+        check_lengths(sequences, running.longest)
+        asked = [_to_score(sequence) for sequence in sequences]
         waiting: dict[int, TokenScores] = {}
         following = 0
         for index, answer in running.exchange(asked):
-            check_finite(answer["scores"])
+            scores = answer.get("scores", ())  # a token alone is not asked about
+            check_finite(scores)
             waiting[index] = TokenScores(
-                tuple(answer["scores"]), tuple(answer["best"]), tuple(answer["best_scores"])
+                tuple(scores), tuple(answer.get("best", ())), tuple(answer.get("best_scores", ()))
             )
             while following in waiting:
                 yield waiting.pop(following)
                 following += 1
+
+    def longest(self) -> int:
+        """The most tokens of prompt and answer together; loads the model."""
+        return self._started().longest
+
+    def _started(self) -> _Running:
+        if self._running is None:
+            self._running = _Running(self._source, self.options)
+        return self._running
 
     def reload(self, folder: str) -> None:
         """Take the weights of another folder of the same shape, in place (tokenizer and template
@@ -161,8 +166,25 @@ def check_lengths(sequences: Sequence[Sequence[int]], longest: int) -> None:
             raise InputError(
                 f"A sequence to score has {len(sequence):,} tokens.",
                 where=f"sequence {number}",
-                expected=f"1 to {longest:,}, and room for one more",
+                expected=f"1 to {longest:,} tokens",
             )
+
+
+def _to_score(sequence: Sequence[int]) -> Asked:
+    """All but the last token as the prompt; the last one is all that the model may answer.
+
+    So a text as long as the model's context can be scored, though vLLM always makes a token more.
+    Its log-probabilities are those before anything was forbidden.
+    """
+    settings = {
+        "temperature": 0.0,
+        "max_tokens": 1,
+        "prompt_logprobs": 1,
+        "logprobs": 1,
+        "allowed_token_ids": [sequence[-1]],
+        "detokenize": False,
+    }
+    return Asked(list(sequence[:-1]), min(len(sequence) - 1, 1), settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +216,8 @@ def _asked(
             "max_tokens": limit,
             "stop": list(stops.strings),
             "stop_token_ids": sorted(stops.ids),
+            # vLLM has to see text for these alone; ours is written from the ids.
+            "detokenize": bool(stops.strings),
             "seed": row_seed(seed, prompt, request.sample) % (1 << SEED_BITS),
         }
         asked.append(_Asked(prompt, limit, settings, stops))

@@ -122,14 +122,18 @@ class ServerEngine:
     def score(self, sequences: Sequence[Sequence[int]]) -> Iterator[TokenScores]:
         """Yield the scores of each sequence of token ids, in their order.
 
-        Raises InputError for an empty sequence, or one that has no room for one more token.
+        Raises InputError for an empty sequence, or one that is longer than the model can read.
         """
         if not sequences:
             return
         server = self._started()
-        check_lengths(sequences, server.longest - 1)
+        check_lengths(sequences, server.longest)
         with self._failures(server):
             yield from server.score(sequences)
+
+    def longest(self) -> int:
+        """The most tokens of prompt and answer together; starts the server."""
+        return self._started().longest
 
     def _started(self) -> _Server:
         if self._server is None:
@@ -242,18 +246,27 @@ class _Server:
             yield from pool.map(self._scores, sequences)
 
     def _scores(self, sequence: Sequence[int]) -> TokenScores:
-        body = {"model": self._model, "prompt": list(sequence), "max_tokens": 1}
-        body |= {"temperature": 0, "prompt_logprobs": 1, "return_token_ids": True}
+        """As the engine `vllm` does: the last token is all that the model may answer."""
+        if len(sequence) < 2:
+            return TokenScores((), (), ())
+        body = {"model": self._model, "prompt": list(sequence[:-1]), "max_tokens": 1}
+        body |= {"temperature": 0, "prompt_logprobs": 1, "logprobs": 1, "ignore_eos": True}
+        body |= {"allowed_token_ids": [sequence[-1]], "return_tokens_as_token_ids": True}
         try:
             value = self._ask_server("completions", body)
         except OSError as error:
             raise StageError(f"vLLM's server did not score a text: {error}") from error
-        steps = value["choices"][0]["prompt_logprobs"][1:]
-        given = [step[str(i)]["logprob"] for step, i in zip(steps, sequence[1:], strict=True)]
+        [choice] = value["choices"]
+        prompt, [last] = choice["prompt_logprobs"][1:], choice["logprobs"]["top_logprobs"]
+        steps = [
+            *({int(i): one["logprob"] for i, one in s.items()} for s in prompt),
+            {int(name.removeprefix("token_id:")): logprob for name, logprob in last.items()},
+        ]
+        given = [step[i] for step, i in zip(steps, sequence[1:], strict=True)]
         check_finite(given)
-        best = [max(step, key=lambda i: step[i]["logprob"]) for step in steps]
-        best_scores = [step[i]["logprob"] for step, i in zip(steps, best, strict=True)]
-        return TokenScores(tuple(given), tuple(map(int, best)), tuple(best_scores))
+        best = [max(step, key=lambda i: step[i]) for step in steps]
+        best_scores = [step[i] for step, i in zip(steps, best, strict=True)]
+        return TokenScores(tuple(given), tuple(best), tuple(best_scores))
 
     def _wait_until_ready(self, source: str, seconds: float) -> int:
         """The longest that the server takes, once it answers."""
