@@ -211,10 +211,12 @@ def score_texts(
     return [TextScore(float(nll), int(count), 0.0, 0) if count else None for nll, count in totals]
 
 
-def _logprobs(model: Any, sequences: Sequence[Sequence[int]], token_budget: int) -> list[Array]:
+def _logprobs(
+    model: Any, sequences: Sequence[Sequence[int]], token_budget: int
+) -> Sequence[np.ndarray[Any, Any]]:
     """`token_logprobs` of a model of transformers, or of an engine that scores."""
     if not isinstance(model, ScoringEngine):
-        return [*token_logprobs(model, sequences, token_budget=token_budget)]
+        return token_logprobs(model, sequences, token_budget=token_budget)
     return [np.array(scores.logprobs) for scores in model.score(sequences)]
 
 
