@@ -68,12 +68,12 @@ def answer_all(
     shots: Shots | None,
     seed: int,
     meter: Meter | None = None,
+    then: Callable[[Subject, Engine], None] | None = None,
 ) -> Answered:
     """The model's answers on the whole set, stored in `folder` (the stage's `answers/`).
 
     `then` is called once they are, while the engine is open.
     """
-    then: Callable[[Subject, Engine], None] | None = None,
     if subject.kind == "predictions":
         return _from_file(subject, evalset)
     spec = _in_batches(_engine_spec(subject, options), options.batch)
@@ -96,10 +96,10 @@ def answer_all(
         requests = prompts.requests(evalset.rows, sampling.max_tokens)
         with Store(folder / STORE / ANSWER_STORE) as store:
             records = _generate(subject, store, spec, engine, requests, sampling)
-    lines = [
-        dump_line({"id": row.id, **record})
         if then is not None:
             then(subject, engine)
+    lines = [
+        dump_line({"id": row.id, **record})
         for row, record in zip(evalset.rows, records, strict=True)
     ]
     atomic_write_text(folder / f"{subject.name}.jsonl", "".join(line + "\n" for line in lines))

@@ -295,13 +295,6 @@ class EvaluateConfig(MetricFields):
                 raise ValueError(f"general_before: '{self.general_before}' is none of the models")
         return self
 
-    def names(self, metric: str) -> bool:
-        """Whether the recipe names this metric."""
-        return metric in (self.metrics or ())
-
-    def asks(self, metric: str, *, default: bool = True) -> bool:
-        """Whether it names the metric, or the metric is a default one and these are wanted."""
-        return self.names(metric) or (default and (self.metrics is None or self.names("default")))
     @model_validator(mode="after")
     def _scoring_engine(self) -> EvaluateConfig:
         if self.perplexity_engine == "vllm" and self.corpus_windows == "rolling":
@@ -311,3 +304,10 @@ class EvaluateConfig(MetricFields):
             )
         return self
 
+    def names(self, metric: str) -> bool:
+        """Whether the recipe names this metric."""
+        return metric in (self.metrics or ())
+
+    def asks(self, metric: str, *, default: bool = True) -> bool:
+        """Whether it names the metric, or the metric is a default one and these are wanted."""
+        return self.names(metric) or (default and (self.metrics is None or self.names("default")))

@@ -10,11 +10,13 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from espalier.encoding import encode_example
+from espalier.engines import open_engine
 from espalier.engines.chat import weights_identity
 from espalier.errors import InputError, place
 from espalier.evaluate.answers import STORE
@@ -24,6 +26,7 @@ from espalier.evaluate.fewshot import Shots
 from espalier.evaluate.metric import Metric, RowValues, Scored
 from espalier.evaluate.perplexity import (
     ON_A_CORPUS,
+    ON_THE_SET,
     TextScore,
     forgetting,
     score_conversations,
@@ -47,6 +50,7 @@ PERPLEXITY_STORE = "perplexity.jsonl"
 REWARD_STORE = "rewards.jsonl"
 _CODE = ("espalier.scoring", "espalier.encoding", "espalier.templates")
 _PERPLEXITY_CODE = (*_CODE, "espalier.evaluate.perplexity")
+_ENGINE_CODE = ("espalier.engines.vllm_local", "espalier.engines.vllm_child")
 _REWARD_CODE = (*_CODE, "espalier.rewarding", "espalier.reward_heads")
 
 
@@ -83,14 +87,17 @@ def perplexities(
     work = len(local) * (has_references + bool(texts))
     with Progress("evaluate: perplexity", work, unit="models") as progress:
         for subject in local:
-            scorer = _PerplexityScorer(subject, options, folder / STORE)
-            if has_references:
-                on_set[subject.name] = scorer.on_set(evalset, shots)
-                progress.update()
-            if texts:
-                on_corpus[subject.name] = scorer.on_texts(texts)
-                progress.update()
+            with closing(_PerplexityScorer(subject, options, folder / STORE)) as scorer:
+                if has_references:
+                    on_set[subject.name] = scorer.on_set(evalset, shots)
+                    progress.update()
+                if texts:
+                    on_corpus[subject.name] = scorer.on_texts(texts)
+                    progress.update()
     dtype = "+".join(sorted({_dtype(subject, options) for subject in local}))
+    # Of another engine than transformers the signature says so.
+    engines = sorted({subject.scored_by for subject in local} - {""})
+    dtype += "".join(f"|engine:{engine}" for engine in engines)
     found = tables(on_set, evalset.references, dtype) if on_set else []
     if on_corpus:
         found += tables(on_corpus, texts, dtype, ON_A_CORPUS)
@@ -99,6 +106,32 @@ def perplexities(
     if options.corpus_windows == "rolling":
         found = [_rolling(scored) if not scored.rows else scored for scored in found]
     return found
+
+
+def asks_perplexity(options: EvaluateConfig) -> bool:
+    """Whether any column of the recipe is computed from perplexities."""
+    named = (*ON_THE_SET, *ON_A_CORPUS, "forgetting")
+    return options.asks("perplexity") or any(options.names(name) for name in named)
+
+
+def score_while_open(
+    subject: Subject,
+    engine: Any,
+    evalset: EvalSet,
+    options: EvaluateConfig,
+    *,
+    folder: Path,
+    shots: Shots | None,
+    corpus: Path | None,
+) -> None:
+    """Fill the store with the perplexities of a model whose engine has just answered, where that
+    engine computes them: `perplexities` then finds them, and the model is loaded once."""
+    if not subject.scored_by or not asks_perplexity(options):
+        return
+    scorer = _PerplexityScorer(subject, options, folder / STORE, engine)
+    scorer.on_set(evalset, shots)
+    if corpus is not None:
+        scorer.on_texts(read_corpus(corpus))
 
 
 def _rolling(scored: Scored) -> Scored:
@@ -116,23 +149,41 @@ def _dtype(subject: Subject, options: EvaluateConfig) -> str:
 
 
 class _PerplexityScorer:
-    """One model, loaded at the first text that is not stored."""
+    """One model, loaded at the first text that is not stored, or the engine that has it."""
 
-    def __init__(self, subject: Subject, options: EvaluateConfig, store: Path) -> None:
+    def __init__(
+        self, subject: Subject, options: EvaluateConfig, store: Path, engine: Any = None
+    ) -> None:
         self.subject = subject
         self.options = options
         self.store = store
         self.limit = context_length(subject.location)
         self._weights = weights_identity(subject.location)
-        self._model: Any = None
+        self._model: Any = engine
         self._tokenizer, self._template = load_template(subject)
 
     def _loaded(self) -> Any:
         if self._model is None:
-            from espalier.models import load_model
+            if self.subject.scored_by and self.subject.spec is not None:
+                self._model = open_engine(self.subject.spec)
+            else:
+                from espalier.models import load_model
 
-            self._model = load_model(self.subject.location, dtype=self.options.dtype)
+                self._model = load_model(self.subject.location, dtype=self.options.dtype)
         return self._model
+
+    def _room(self) -> int | None:
+        """The longest text; an engine may have been told to read less than the model can."""
+        if not self.subject.scored_by:
+            return self.limit
+        longest = int(self._loaded().longest())
+        return longest if self.limit is None else min(self.limit, longest)
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        if self.subject.scored_by and self._model is not None:
+            self._model.close()
+        self._model = None
 
     def on_set(self, evalset: EvalSet, shots: Shots | None) -> list[TextScore | None]:
         """One score a row of the set; None where there is no reference or it does not fit."""
@@ -153,7 +204,7 @@ class _PerplexityScorer:
                 skipped=[turns[at][1] for at in places],
                 metas=[metas[at] for at in places],
                 token_budget=self.options.token_budget,
-                limit=self.limit,
+                limit=self._room(),
             )
 
         stored = self._kept(keys, make)
@@ -188,7 +239,7 @@ class _PerplexityScorer:
                 self._tokenizer,
                 [texts[at] for at in places],
                 token_budget=self.options.token_budget,
-                limit=self.limit,
+                limit=self._room(),
                 windows=windows,
             )
 
@@ -206,13 +257,20 @@ class _PerplexityScorer:
 
     def _key(self, kind: str, *parts: str) -> str:
         chosen = self.subject.config.template
+        code: tuple[str, ...] = _PERPLEXITY_CODE
+        how: tuple[str, ...] = ()
+        if self.subject.scored_by and self.subject.spec is not None:
+            code += _ENGINE_CODE
+            settings = json.dumps(self.subject.spec.options, sort_keys=True, default=str)
+            how = (self.subject.scored_by, settings)
         return key_of(
             f"perplexity of a {kind}",
-            _PERPLEXITY_CODE,
+            code,
             self._weights,
             f"{self._template.name} {template_identity(chosen)}" if kind == "conversation" else "",
             self.options.dtype,
             str(self.limit),
+            *how,
             *parts,
         )
 

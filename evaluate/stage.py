@@ -202,7 +202,6 @@ def _answer(
     seed: int,
     meter: Meter,
 ) -> dict[str, Answered]:
-    return {
     options: EvaluateConfig = context.options
     folder = context.folder / ANSWERS
     corpus = context.path(options.perplexity_corpus) if options.perplexity_corpus else None
@@ -212,6 +211,7 @@ def _answer(
             subject, engine, evalset, options, folder=folder, shots=shots, corpus=corpus
         )
 
+    return {
         subject.name: answer_all(
             subject,
             evalset,
