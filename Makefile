@@ -11,7 +11,7 @@ OPTIONS := $(if $(RUN),--run $(RUN)) $(foreach pair,$(SET),--set $(pair))
 STAGE = $(BIN)/espalier run $(RECIPE) $(OPTIONS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm test-vllm demo all curate base sft pairs reward ppo evaluate report test test-all test-gpu setup-peers check bench bench-curate bench-train bench-curves clean
+.PHONY: help setup setup-vllm test-vllm demo all curate base sft pairs reward ppo evaluate report test test-all test-gpu setup-peers check bench bench-curate bench-train bench-curves bench-evaluate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -70,7 +70,7 @@ test-all: setup ## everything: slow, multi-process, kill tests
 test-gpu: setup ## the training suites on a CUDA device
 	@$(BIN)/python -m pytest -q -rs -m gpu
 
-setup-peers: setup ## create .venv-trl and .venv-trl-ppo: the trainers that ours are held against
+setup-peers: setup ## create .venv-trl, .venv-trl-ppo and .venv-lm-eval: what ours is held against
 	@$(BIN)/python benchmarks/setup_peers.py
 
 check: setup ## ruff and mypy
@@ -84,6 +84,11 @@ bench-train: setup-peers ## training against TRL (an hour, alone)
 
 bench-curves: setup-peers ## learning curves on real data beside TRL (half an hour)
 	@$(BIN)/python benchmarks/bench_curves.py
+
+bench-evaluate: setup setup-vllm ## scores and answers against their peers (half an hour, alone)
+	@$(BIN)/python benchmarks/setup_peers.py .venv-lm-eval
+	@for name in rouge significance contamination perplexity answers; do \
+	  $(BIN)/python benchmarks/bench_$$name.py || exit 1; done
 
 bench: setup ## the benchmarks; tables go to benchmarks/results/
 	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done

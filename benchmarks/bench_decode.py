@@ -134,7 +134,7 @@ def measure(works: dict[str, Work], rounds: int) -> Rates:
 
 
 def make_works() -> dict[str, Work]:
-    model, tokenizer = make_model(padded=True)
+    model, tokenizer = make_model(vocabulary=VOCABULARY)
     narrow = copy.deepcopy(model).bfloat16()
     prompts = make_prompts(tokenizer)
     pad, end = int(tokenizer.pad_token_id), int(tokenizer.eos_token_id)

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from machine import data_folder
+from processes import OURS, ROOT, python
 from train_report import bar_line, keep, show
-from train_runs import OURS, ROOT, Kept, fingerprint, python, run
+from train_runs import Kept, fingerprint, run
 from training_data import CAP, prepare
 
 WORK = ROOT / "build" / "bench-train"

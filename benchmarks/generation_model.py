@@ -13,15 +13,15 @@ from espalier.train.base import train_tokenizer
 VOCABULARY = 2048
 
 
-def make_model(*, padded: bool = False) -> tuple[Any, Any]:
+def make_model(*, vocabulary: int | None = None) -> tuple[Any, Any]:
     """A random Llama in float32, the same at every call, and the tokenizer of the embedded corpus.
 
-    Its vocabulary is the tokenizer's, or, `padded`, has VOCABULARY entries.
+    Its vocabulary is the tokenizer's, or is filled up to `vocabulary` entries.
     """
     tokenizer = train_tokenizer(list(pretraining_texts(2000, seed=1)), VOCABULARY)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=VOCABULARY if padded else len(tokenizer),
+        vocab_size=vocabulary or len(tokenizer),
         hidden_size=256,
         intermediate_size=768,
         num_hidden_layers=5,

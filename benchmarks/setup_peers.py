@@ -1,9 +1,11 @@
-"""Installs TRL into environments of its own: `python setup_peers.py`, or `make setup-peers`.
+"""Installs the peers into environments of their own: `python setup_peers.py [FOLDER ...]`, or
+`make setup-peers`.
 
-`.venv-trl` has the version whose SFT and reward trainers ours are compared with, `.venv-trl-ppo`
-the last one that still had a PPO. Both take the versions of constraints.txt, so that torch and
-transformers are the same as ours. Runs before anything is installed, so it needs the standard
-library alone. A second run with the same constraints does nothing.
+`.venv-trl` has the version of TRL whose SFT and reward trainers ours are compared with,
+`.venv-trl-ppo` the last one that still had a PPO, `.venv-lm-eval` the perplexity of lm-eval. All
+take the versions of constraints.txt, so that torch and transformers are the same as ours. Runs
+before anything is installed, so it needs the standard library alone. A second run with the same
+constraints does nothing.
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
 # What a worker of this folder needs beside TRL and what TRL requires.
 COMMON = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
-PEERS = {".venv-trl": ("trl==1.16.*",), ".venv-trl-ppo": ("trl==1.12.*", "peft")}
+PEERS = {
+    ".venv-trl": ("trl==1.16.*",),
+    ".venv-trl-ppo": ("trl==1.12.*", "peft"),
+    ".venv-lm-eval": ("lm-eval[hf]==0.4.13", "evaluate"),
+}
 ERROR_LINES = 15
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Install the peers of the training benchmarks.")
+    parser = argparse.ArgumentParser(description="Install the peers of the benchmarks.")
     parser.add_argument("folders", nargs="*", choices=[*PEERS, []], help="all by default")
     for folder in parser.parse_args().folders or PEERS:
         if error := set_up(ROOT / folder, PEERS[folder]):

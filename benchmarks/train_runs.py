@@ -4,55 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-OURS = ".venv"
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-TIMEOUT = 1800
+from processes import ROOT, Result, run_worker
+
 # Packs hold as many tokens a step as rows do, to the rounding of packs a step.
 PACKED_STEPS = 0.2
-Result = dict[str, Any]
-
-
-def python(environment: str) -> Path:
-    own = environment == OURS
-    return Path(sys.executable) if own else ROOT / environment / "bin" / "python"
 
 
 def run(environment: str, worker: str, settings: dict[str, Any], *, ppo: bool) -> Result:
-    """What one worker measured, on one thread in a process of its own; {"failed": why} else."""
-    variables = {
-        **os.environ,
-        **dict.fromkeys(THREADS, "1"),
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": str(ROOT) if environment == OURS else "",
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "settings.json"
-        path.write_text(json.dumps(settings), encoding="utf-8")
-        command = [str(python(environment)), str(ROOT / "benchmarks" / worker), str(path)]
-        try:
-            done = subprocess.run(
-                command, env=variables, capture_output=True, text=True, check=False, timeout=TIMEOUT
-            )
-        except subprocess.TimeoutExpired:
-            return {"failed": f"no result after {TIMEOUT} seconds"}
-    lines = done.stdout.splitlines()
-    if done.returncode or not lines:
-        print(done.stderr[-3000:], file=sys.stderr)
-        words = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        return {"failed": words[-1][:200]}
-    result: Result = json.loads(lines[-1])
-    different = unequal(result, settings, ppo=ppo)
+    """What one worker measured; {"failed": why} where it failed or was not what was asked for."""
+    result = run_worker(environment, worker, settings)
+    different = [] if "failed" in result else unequal(result, settings, ppo=ppo)
     return (
         {"failed": f"not the settings asked for: {'; '.join(different)}"} if different else result
     )
