@@ -186,7 +186,11 @@ def planned_outcome(context: StageContext, runner: StageRunner) -> str:
         return "to run"
     differences = changes(before.get("fingerprint", {}), fingerprint)
     if not differences:
-        return "to resume" if manifest is None else "to run again (outputs are missing)"
+        if manifest is None:
+            return "to resume"
+        if manifest.get("failed"):
+            return f"to run again ({manifest['failed']:,} requests failed)"
+        return "to run again (outputs are missing)"
     return "to run again, changed: " + "; ".join(differences)
 
 
@@ -227,7 +231,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _unchanged(folder: Path, manifest: dict[str, Any], fingerprint: dict[str, Any]) -> bool:
-    if manifest.get("fingerprint") != fingerprint:
+    if manifest.get("fingerprint") != fingerprint or manifest.get("failed"):
         return False
     outputs = manifest.get("outputs", {})
     return all(
@@ -249,7 +253,11 @@ def _prepare(
         old = before.get("fingerprint", {})
         if old == fingerprint:
             if manifest is not None:
-                say(f"{context.stage}: outputs are missing or were altered; done again")
+                failed = manifest.get("failed")
+                why = "outputs are missing or were altered; done again"
+                if failed:
+                    why = f"{failed:,} requests failed; they are asked for once more"
+                say(f"{context.stage}: {why}")
                 (folder / MANIFEST).unlink()
             else:
                 return True
@@ -337,6 +345,7 @@ def _write_manifest(
     for path in counts.pop("outputs", ()):
         outputs[os.path.relpath(path, folder)] = Path(path).stat().st_size
     spending = counts.pop("spending", [])
+    failed = counts.pop("failed", 0)
     # That of worker processes knows of their GPUs and threads.
     hardware = counts.pop("hardware", None) or provenance.hardware()
     manifest = {
@@ -346,6 +355,8 @@ def _write_manifest(
         "finished": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "wall_seconds": round(time.monotonic() - started, 2),
         "counts": counts,
+        # Requests that the next call asks for once more; it is then not up to date.
+        "failed": failed,
         "spending": spending,
         "seed": context.shared.seed,
         "inputs": {

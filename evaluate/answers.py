@@ -57,6 +57,8 @@ class Answered:
     template: str = ""
     facts: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    # Requests without an answer, which the next run asks for once more.
+    failed: int = 0
 
 
 def answer_all(
@@ -118,7 +120,7 @@ def _summed_up(subject: Subject, records: Sequence[dict[str, Any]], prompts: Pro
         None if record["finish_reason"] == "error" else str(record["answer"]) for record in records
     ]
     cut = sum(record["finish_reason"] == "length" for record in records)
-    result = Answered(texts, prompts.template_name, _facts(texts, cut))
+    result = Answered(texts, prompts.template_name, _facts(texts, cut), failed=failed)
     if failed:
         result.warnings.append(
             f"{subject.name}: {failed:,} requests failed; it is scored on the rest, and compared "

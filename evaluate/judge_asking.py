@@ -32,11 +32,13 @@ _HEADINGS = re.compile(
 
 @dataclass(slots=True)
 class Asked:
-    """How many replies were asked for, and how many say nothing: requests that failed, replies
-    cut off at `max_tokens`, and answers that were shown without their middle."""
+    """How many replies were asked for, and how many say nothing: requests that failed (`again`:
+    those of them that the next run asks once more), replies cut off at `max_tokens`, and answers
+    that were shown without their middle."""
 
     replies: int = 0
     failed: int = 0
+    again: int = 0
     cut: int = 0
     shortened: int = 0
 
@@ -65,7 +67,7 @@ class Asker:
         """The replies in the order of the prompts.
 
         An answer that arrived is in the journal before the next is waited for. Raises StageError
-        when not one request was answered.
+        when not one request was answered up to here.
         """
         if not prompts:
             return []
@@ -76,7 +78,7 @@ class Asker:
                 found.append(reply)
                 progress.update()
         failed = sum(reply.finish_reason == "error" for reply in found)
-        if failed == len(found):
+        if failed == len(found) and self.asked.failed == self.asked.replies:
             raise StageError(
                 f"The judge gave no reply at all: {_reason(found[0].text)}",
                 where=f"evaluate.judge ({self.spec.engine}: {self.spec.model})",
@@ -84,6 +86,7 @@ class Asker:
             )
         self.asked.replies += len(found)
         self.asked.failed += failed
+        self.asked.again += sum(not reply.billed for reply in found)
         self.asked.cut += sum(reply.finish_reason == "length" for reply in found)
         return found
 
@@ -115,9 +118,10 @@ class Asker:
         """What a reader of the judge's scores has to know."""
         asked = self.asked
         if asked.failed:
+            again = f"running again asks {asked.again:,} of them once more"
             yield (
-                f"The judge did not answer {asked.failed:,} of {asked.replies:,} requests; running "
-                "again asks for them once more."
+                f"The judge did not answer {asked.failed:,} of {asked.replies:,} requests; "
+                f"{again if asked.again else 'asking again would give the same'}."
             )
         if asked.cut:
             yield (

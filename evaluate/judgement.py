@@ -42,12 +42,16 @@ MANY_FLIPS = 0.3
 
 @dataclass
 class Judgement:
-    """What the judge gave: columns, the part of the summary, warnings, and all meetings."""
+    """What the judge gave: columns, the part of the summary, warnings, and all meetings.
+
+    `failed` are the requests that the next run asks once more.
+    """
 
     scored: list[Scored] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     meetings: list[Meeting] = field(default_factory=list)
+    failed: int = 0
 
 
 def judge_spec(options: EvaluateConfig, judge: EngineSpec) -> EngineSpec | None:
@@ -120,6 +124,7 @@ def judge_models(
         compared = compare_answers(pairs, asker, evalset, answers, rows, baseline=baseline)
     result.scored += compared.scored
     result.meetings = compared.meetings
+    result.failed = asker.asked.again
     table = pair_table(
         compared.meetings,
         answers,

@@ -156,6 +156,7 @@ def run(context: StageContext) -> dict[str, Any]:
         "models": len(subjects),
         "answers": sum(one.facts["answers"] for one in answered.values()),
         "metrics": len(scored),
+        "failed": sum(one.failed for one in answered.values()) + judgement.failed,
         "spending": meter.summary(),
     }
 

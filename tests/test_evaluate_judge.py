@@ -130,7 +130,7 @@ def test_a_failed_request_is_no_mark_and_all_failed_is_an_error() -> None:
     judge, _ = asker(sometimes)
     marked = mark_answers(QUALITY, judge, the_set(["q", "r"]), {"a": ["bad", "4"]}, [0, 1])
     assert marked.counts[0]["unread"] == 1 and judge.asked.failed == 1
-    assert any("did not answer 1 of 2" in text for text in judge.warnings())
+    assert any("1 of 2 requests; running again asks 1 of" in text for text in judge.warnings())
     judge, _ = asker(lambda _: Completion("no \x1b[2Jsuch\nmodel", "error"))
     with pytest.raises(StageError, match=r"no \[2Jsuch model"):
         mark_answers(QUALITY, judge, the_set(["q"]), {"a": ["b"]}, [0])
@@ -393,6 +393,38 @@ def test_replies_are_kept_and_only_the_rest_is_asked_for_again(
     # A further rubric asks for its marks alone.
     evaluated(tmp_path, files | {"judge": {"rubrics": ["quality", "hhh"]}})
     assert len(engine.prompts) == 48 + 24
+
+
+def test_a_request_that_failed_is_asked_again_by_the_next_run(
+    tmp_path: Path, files: dict[str, Any], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    down = {"down": True}
+
+    def say(prompt: str) -> str | Completion:
+        if down["down"] and ("Name 3" in prompt or prompt.startswith("Compare")):
+            return Completion("overloaded", "error")
+        # Refused for what it says: billed, and the same every time.
+        if "Name 5" in prompt:
+            return Completion("filtered", "error", Usage(9, 1))
+        return "Verdict: A" if prompt.startswith("Compare") else PLAIN
+
+    engine = Scripted(say, costly=True)
+    monkeypatch.setattr(espalier.engines, "_open", lambda *args: engine)
+    options = files | {"judge": {}}
+    # That all pairs failed, after marks that came, stops nothing: what came is shown.
+    summary = evaluated(tmp_path, options)
+    assert summary["judge"]["failed"] == 2 + 2 + 24
+    assert any("running again asks 26 of them" in text for text in summary["warnings"])
+    assert "judge_accuracy" in {one["name"] for one in summary["metrics"]}
+    down["down"], before = False, len(engine.prompts)
+    capsys.readouterr()
+    summary = evaluated(tmp_path, options)
+    assert "26 requests failed; they are asked for once more" in capsys.readouterr().out
+    assert len(engine.prompts) - before == 26
+    assert summary["judge"]["failed"] == 4 and summary["judge"]["pairs"][0]["unread"] == 1
+    evaluated(tmp_path, options)
+    assert "up to date" in capsys.readouterr().out and len(engine.prompts) - before == 26
 
 
 PLAIN = json.dumps(

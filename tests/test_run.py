@@ -117,6 +117,25 @@ def test_unfinished_stage_resumes(stage: Stage, tmp_path: Path) -> None:
     assert not (folder / "state.json").exists()
 
 
+def test_a_stage_with_failed_requests_is_not_up_to_date(
+    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = stage.run
+    failed = [2]
+
+    def run(context: StageContext) -> Mapping[str, Any]:
+        return {**done(context), "failed": failed[0]}
+
+    stage.run = run  # type: ignore[method-assign]
+    runner = StageRunner("espalier.files", ("seed",), stage.inputs, stage.run)
+    assert go(stage, tmp_path) == "done"
+    assert "2 requests failed" in planned_outcome(context(tmp_path), runner)
+    failed[0] = 0
+    assert go(stage, tmp_path) == "done" and stage.calls == 2
+    assert "2 requests failed; they are asked for once more" in capsys.readouterr().out
+    assert go(stage, tmp_path) == "up to date" and stage.calls == 2
+
+
 def test_missing_input_is_named(stage: Stage, tmp_path: Path) -> None:
     stage.source.unlink()
     with pytest.raises(InputError, match=r"source\.txt"):
