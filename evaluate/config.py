@@ -278,6 +278,18 @@ class EvaluateConfig(MetricFields):
         return self
 
     @model_validator(mode="after")
+    def _reward_needs(self) -> EvaluateConfig:
+        given = {
+            "reward_label": self.reward_label is not None,
+            "reward_template": self.reward_template is not None,
+            "allow_training_reward": self.allow_training_reward,
+        }
+        if self.reward_model is None and any(given.values()):
+            name = next(name for name, there in given.items() if there)
+            raise ValueError(f"{name} has no effect without `reward_model`; name it, or remove it")
+        return self
+
+    @model_validator(mode="after")
     def _metric_needs(self) -> EvaluateConfig:
         if self.names("classification") and self.classification is None:
             raise ValueError(
@@ -288,6 +300,8 @@ class EvaluateConfig(MetricFields):
         for name in ("ppl_corpus", "ppl_corpus_mean", "bpb_corpus"):
             if self.names(name) and self.perplexity_corpus is None:
                 raise ValueError(f"metrics has {name}, which needs `perplexity_corpus`")
+        if self.corpus_windows != "pieces" and self.perplexity_corpus is None:
+            raise ValueError("corpus_windows has no effect without `perplexity_corpus`")
         if self.general_before is not None:
             if not self.names("forgetting"):
                 raise ValueError("general_before has no effect without `forgetting` in metrics")

@@ -94,6 +94,38 @@ def test_more_comparisons_than_exchanges_can_tell_apart_are_told(
     ]
 
 
+def test_a_resolved_recipe_evaluates_again(files: dict[str, str], tmp_path: Path) -> None:
+    """All defaults written out mean what they mean unsaid."""
+    words = ["evaluate", "--set", files["set"], "--predictions", f"a={files['wrong']}"]
+    words += ["--set", "evaluate.compare.slices=[]", "--output", str(tmp_path / "out")]
+    assert main([*words, "--set", "evaluate.metrics=[exact_match]"]) == 0
+    recipe = tmp_path / "out" / "recipe.resolved.yaml"
+    assert main(["evaluate", "--recipe", str(recipe), "--runs-dir", str(tmp_path / "runs")]) == 0
+    assert (tmp_path / "runs/out/evaluate/summary.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "needs"),
+    [
+        ("reward_label", 1, "reward_model"),
+        ("reward_template", "vicuna", "reward_model"),
+        ("allow_training_reward", True, "reward_model"),
+        ("corpus_windows", "rolling", "perplexity_corpus"),
+    ],
+)
+def test_options_without_what_they_belong_to_are_refused(
+    option: str, value: object, needs: str
+) -> None:
+    from pydantic import ValidationError
+
+    from espalier.evaluate.config import EvaluateConfig
+
+    model = {"name": "a", "predictions": "a.jsonl"}
+    with pytest.raises(ValidationError, match=f"{option} has no effect without `{needs}`"):
+        EvaluateConfig.model_validate({"models": [model], option: value})
+    EvaluateConfig.model_validate({"models": [model], option: value, needs: "x"})
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -161,8 +161,6 @@ def test_slices_are_scored_and_compared_as_sets_of_their_own() -> None:
 def test_contradicting_options_are_refused() -> None:
     with pytest.raises(ValidationError, match="'language' twice"):
         CompareConfig(slices=["language", "length", "language"])
-    with pytest.raises(ValidationError, match="slice_tests"):
-        CompareConfig(slices=[], slice_tests=True)
     assert CompareConfig(slices=[]).slices == []
     with pytest.raises(ValidationError):
         CompareConfig(power=1.0)
