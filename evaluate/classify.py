@@ -64,10 +64,16 @@ class Labels:
 
     @classmethod
     def make(cls, spelled: Mapping[str, Sequence[str]]) -> Labels:
-        """Raises InputError where two labels are written alike."""
+        """Raises InputError where two labels are written alike, or one is empty."""
         forms: dict[str, int] = {}
         for number, (name, others) in enumerate(spelled.items()):
             for text in (name, *others):
+                if not text.strip():
+                    raise InputError(
+                        "A label is empty.",
+                        where="evaluate.classification.labels",
+                        expected="labels with at least one character",
+                    )
                 if forms.setdefault(normalise(text), number) != number:
                     raise InputError(
                         f"Two labels are written alike: '{text}'.",

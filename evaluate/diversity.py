@@ -47,7 +47,8 @@ def score_distinct(name: str, answers: Mapping[str, Sequence[str | None]]) -> Sc
             "percent",
             f"espalier.distinct|n:{n}|tok:espalier-words|over:all-answers",
             "Different words (or word pairs) among all of them: how varied the answers are, right "
-            "or wrong; it falls as answers grow longer or more, so compare equal sets only.",
+            "or wrong; it falls as answers grow longer or more, so compare equal sets only (and "
+            "its interval takes the other answers as given).",
             slices=False,
             tested=False,
         )
@@ -122,7 +123,8 @@ def score_self_bleu(answers: Mapping[str, Sequence[str | None]]) -> Scored:
             "sacrebleu.BLEU|refs:all-other-answers|eff:yes|smooth:exp|mean:rows|"
             f"version:{sacrebleu.__version__}",
             "How much each answer repeats the other answers, 0 to 100 (100: all are copies); it "
-            "grows with the number of answers, so compare equal sets only.",
+            "grows with the number of answers, so compare equal sets only (and its interval takes "
+            "the other answers as given).",
             slices=False,
             tested=False,
         )

@@ -42,7 +42,9 @@ def form_of(text: str) -> str | None:
     """The form that a text tags spans in; None where it tags none."""
     for name in ("json", "bio", "tags", "brackets"):
         found = _READERS[name](text)
-        if found or (found is not None and name == "json"):
+        # An empty list tags nothing, but brackets within prose or code are no list of spans.
+        empty = name == "json" and text.lstrip().startswith(("[", "{", "```"))
+        if found or (found is not None and empty):
             return name
     return None
 
@@ -63,8 +65,10 @@ def _json(text: str) -> Spans | None:
 
 
 def _listed(value: Any) -> Spans | None:
-    """Spans of a list of objects, of pairs, or of an object of lists by type."""
+    """Spans of a list of objects (or one), or of an object of texts or lists of them by type."""
     spans: Spans = Counter()
+    if isinstance(value, Mapping) and None not in _named(value):
+        value = [value]
     if isinstance(value, Mapping):
         inner = value.get("entities", value.get("spans"))
         if isinstance(inner, list | Mapping):
@@ -78,15 +82,19 @@ def _listed(value: Any) -> Spans | None:
     if not isinstance(value, list):
         return None
     for item in value:
-        if not isinstance(item, Mapping):
+        kind, text = _named(item) if isinstance(item, Mapping) else (None, None)
+        if kind is None or text is None:
             return None
-        named = [
-            next((item[k] for k in keys if k in item), None) for keys in (_TYPE_KEYS, _TEXT_KEYS)
-        ]
-        if not all(isinstance(part, str) for part in named):
-            return None
-        _add(spans, str(named[0]), str(named[1]))
+        _add(spans, kind, text)
     return spans
+
+
+def _named(item: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Type and text of an object; None for what it has not, or not as a text."""
+    kind, text = (
+        next((item[key] for key in keys if key in item), None) for keys in (_TYPE_KEYS, _TEXT_KEYS)
+    )
+    return kind if isinstance(kind, str) else None, text if isinstance(text, str) else None
 
 
 def _add(spans: Spans, kind: str, text: str) -> None:
@@ -160,7 +168,12 @@ def score_entities(
             "percent",
             f"{signature}|mean:micro" + (f"|types:{'+'.join(sorted(wanted))}" if wanted else ""),
             "F1 of tagged spans, counted over all rows; a span whose border is off by a word is "
-            "as wrong as one that is missing.",
+            "as wrong as one that is missing"
+            + (
+                ", and of tagged words (bio) all that follow a word too many or too few are wrong."
+                if "bio" in used
+                else "."
+            ),
         )
     )
     for model, texts in answers.items():

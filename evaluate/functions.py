@@ -80,7 +80,7 @@ def _call(
         if "options" in names:
             given["options"] = dict(config.options)
         what = f"{len(rows):,} answers at once"
-        result = _guarded(config.function, what, lambda: list(function(answers, **given)))
+        result = _guarded(config.function, what, lambda: list(function(list(answers), **given)))
         if len(result) != len(answers):
             raise _wrong(config.function, what, f"{len(result):,} values for {len(answers):,}")
         return [_number(config.function, row, v) for row, v in zip(rows, result, strict=True)]

@@ -1,8 +1,8 @@
 """Rows written for IFEval (Zhou et al. 2023): its instructions as checks of ours.
 
 Where ours count otherwise: sentences end at `. ! ?` (and `。！？`) without a trained model, a
-language that a short text does not show is not held against it, and a list's numbered items are
-items too.
+language that a short text does not show is not held against it, a list's numbered items are items
+too, empty paragraphs are none, and of the fixed answers exactly one may be given.
 """
 
 from __future__ import annotations
@@ -30,13 +30,17 @@ def ifeval_checks(meta: Mapping[str, Any]) -> list[Made]:
         raise ValueError(f"{len(names)} instructions and {len(given)} kwargs")
     found = []
     for name, values in zip(names, given, strict=True):
-        if name not in _INSTRUCTIONS:
+        if not isinstance(name, str) or name not in _INSTRUCTIONS:
             raise ValueError(f"there is no instruction '{name}'")
         values = json.loads(values) if isinstance(values, str) else (values or {})
+        if not isinstance(values, Mapping):
+            raise ValueError(f"the kwargs of '{name}' are no object")
         try:
             found.append(_INSTRUCTIONS[name]({k: v for k, v in values.items() if v is not None}))
         except KeyError as error:
             raise ValueError(f"the instruction '{name}' needs {error}") from error
+        except TypeError as error:
+            raise ValueError(f"the kwargs of '{name}' can't be read: {error}") from error
     return found
 
 
@@ -52,7 +56,9 @@ def _relation(values: Values, count: str, relation: str = "relation") -> dict[st
     number = int(values[count])
     if values[relation] == "less than":
         return {"max": number - 1}
-    return {"min": number}
+    if values[relation] == "at least":
+        return {"min": number}
+    raise ValueError(f"there is no relation '{values[relation]}' (less than, at least)")
 
 
 def _count(check: str, count: str, relation: str = "relation") -> Callable[[Values], Made]:

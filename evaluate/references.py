@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,22 +49,23 @@ def exact_match(answer: str, reference: str) -> float:
     return float(answer.strip() == reference.strip())
 
 
-@lru_cache(maxsize=1 << 14)
-def _tokens(text: str) -> tuple[str, ...]:
-    return tuple(tokens(text))
-
-
 def token_f1(answer: str, reference: str) -> float:
     """F1 of the two bags of words without English articles (as for SQuAD, Rajpurkar 2016).
 
     Two texts without any word score 1 when they are equal.
     """
-    left = Counter(token for token in _tokens(answer) if token not in ARTICLES)
-    right = Counter(token for token in _tokens(reference) if token not in ARTICLES)
+    left, right = _bag(answer), _bag(reference)
     if not left or not right:
         return exact_match(answer, reference) if left == right else 0.0
-    common = (left & right).total()
+    common = sum([min(count, right[word]) for word, count in left.items() if word in right])
     return 2 * common / (left.total() + right.total())
+
+
+def _bag(text: str) -> Counter[str]:
+    words = Counter(tokens(text))
+    for article in ARTICLES:
+        words.pop(article, None)
+    return words
 
 
 def _each(score: Callable[[str, str], float]) -> _Score:

@@ -119,7 +119,16 @@ def test_rows_of_ifeval_are_read() -> None:
     checks = checks_of(made_set([None], metas=[meta]).rows[0], [])
     assert [check.passes("Say it to me") for check in checks] == [True] * 4
     assert [check.passes("bad, bad, bad bad bad") for check in checks] == [False] * 4
-    for broken in ({"kwargs": []}, {"kwargs": [{}, {}, {}, {}]}):
+    first = meta["instruction_id_list"][0]
+    for broken in (
+        {"kwargs": []},
+        {"kwargs": [{}, {}, {}, {}]},
+        {"instruction_id_list": [["x"]], "kwargs": [{}]},
+        {"instruction_id_list": [first], "kwargs": [["x"]]},
+        {"instruction_id_list": [first], "kwargs": ["[1]"]},
+        {"instruction_id_list": [first], "kwargs": [{"num_words": [1], "relation": "at least"}]},
+        {"instruction_id_list": [first], "kwargs": [{"num_words": 1, "relation": "about"}]},
+    ):
         with pytest.raises(InputError, match="row r0"):
             checks_of(made_set([None], metas=[{**meta, **broken}]).rows[0], [])
 

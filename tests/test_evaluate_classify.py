@@ -69,6 +69,8 @@ def test_other_spellings_longer_labels_and_chinese() -> None:
     assert labels.first_line("答案：负面。") == 3
     with pytest.raises(InputError, match="written alike"):
         Labels.make({"Yes": [], "no": ["yes."]})
+    with pytest.raises(InputError, match="empty"):
+        Labels.make({"yes": [" "]})
 
 
 def test_rows_with_labels_are_chosen_and_mistakes_told() -> None:

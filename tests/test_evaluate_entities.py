@@ -36,6 +36,18 @@ def test_every_form_reads_the_same_spans(form: str) -> None:
     assert read_spans(json.dumps({"entities": by_type}), "json") == SPANS
 
 
+def test_what_is_no_list_of_spans_is_not_taken_for_one() -> None:
+    assert read_spans('{"text": "Ada", "type": "PER"}', "json") == Counter({("PER", "Ada"): 1})
+    # Texts by type, though their types are called like fields.
+    assert read_spans('{"name": ["Ada"], "value": "7"}', "json") == Counter(
+        {("NAME", "Ada"): 1, ("VALUE", "7"): 1}
+    )
+    assert form_of("[]") == "json" and form_of("```json\n[]\n```") == "json"
+    assert form_of("def f(x):\n    return [] if x else {}") is None
+    rows = made_set(['[{"text": "a", "type": "X"}]', "x = []"])
+    assert score_entities(EntityConfig(), rows, {"m": ["[]", "[]"]}).rows["m"] == [0.0, None]
+
+
 def test_tagged_words_are_places_as_in_conlleval() -> None:
     text = "EU B-ORG\nrejects O\nGerman B-MISC\ncall I-MISC\nNew I-LOC\nYork I-LOC\nParis B-LOC"
     expected = {("ORG", "0-0"): 1, ("MISC", "2-3"): 1, ("LOC", "4-5"): 1, ("LOC", "6-6"): 1}

@@ -24,6 +24,10 @@ def close(answer, reference, options, meta, prompt):
 def together(answers, references):
     return [len(a) for a in answers]
 
+def changes(answers):
+    found = [float(len(answers.pop(0)))] + [1.0]
+    return found
+
 def few(answers):
     return [1.0]
 
@@ -60,6 +64,7 @@ def test_a_function_is_a_column_with_what_it_asks_for(file: Path) -> None:
     assert close.metric.name == "near" and not close.metric.tested
     assert "scale:3" in close.metric.signature
     assert scored(file, "together").rows["m"] == [3.0, 10.0, None]
+    assert scored(file, "changes").rows["m"] == [3.0, 1.0, None]
 
 
 @pytest.mark.parametrize(
