@@ -26,7 +26,7 @@ from espalier.evaluate.hub_metric import (
 )
 from espalier.evaluate.measure import asks_perplexity, perplexities, read_corpus, rewards
 from espalier.evaluate.metric import Scored
-from espalier.evaluate.perplexity import ON_A_CORPUS, ON_THE_SET
+from espalier.evaluate.perplexity import ON_A_CORPUS, ON_THE_SET, token_warnings
 from espalier.evaluate.references import BY_NAME, REFERENCE_METRICS, score_references
 from espalier.evaluate.reward_details import add_reward_details, cut_warnings
 from espalier.evaluate.rewards import RewardModel, find_reward_model
@@ -218,6 +218,7 @@ def _surprised(
     )
     wanted = {*named, *(DEFAULT_PERPLEXITIES if family else ())}
     found = [scored for scored in made if scored.metric.name in wanted]
+    warnings += token_warnings(found)
     if options.names("perplexity") and not found:
         warnings.append(
             "perplexity was left out: it needs a local model, and references or a corpus."

@@ -105,7 +105,8 @@ FORGETTING_METRIC = Metric(
     "number",
     "espalier.forgetting|text:corpus|ratio:perplexity|before:{before}|" + _SETTINGS,
     "Perplexity on general text divided by that of the model before the training: 1 is nothing "
-    "forgotten, 2 twice as surprised; it knows nothing of skills that the text does not show.",
+    "forgotten, 2 twice as surprised; it knows nothing of skills that the text does not show, and "
+    "nothing of models with another tokeniser.",
     slices=False,
 )
 
@@ -119,6 +120,8 @@ FORGETTING = Combine(4, forgetting_of_sums, "perplexity:FORGETTING")
 
 
 ON_THE_SET = ("ppl_response", "ppl_whole", "ppl_text_mean", "bits_per_byte")
+# Share of the tokens by which texts may differ that are parted alike.
+UNEVEN_TOKENS = 0.01
 ON_A_CORPUS = ("ppl_corpus", "ppl_corpus_mean", "bpb_corpus")
 
 
@@ -263,6 +266,7 @@ def forgetting(
         after, first = (EXP_RATIO(statistics[:, at : at + 2].sum(axis=0)) for at in (0, 2))
         if valid.any():
             scored.details[model] = {"perplexity": float(after), "before": float(first)}
+            scored.details[model] |= token_details(scores, by_model[before], answers=False)
     return scored
 
 
@@ -286,6 +290,8 @@ def column_of(
 
 
 def _text_mean(score: TextScore, reference: str) -> tuple[float, float]:
+    if not score.tokens:
+        return 0.0, 0.0
     return math.exp(min(score.nll / score.tokens, 700.0)), 1.0
 
 
@@ -313,6 +319,46 @@ _COMBINE: dict[str, Combine] = {
 }
 
 
+def token_details(
+    scores: Sequence[TextScore | None], first: Sequence[TextScore | None], *, answers: bool
+) -> dict[str, Any]:
+    """How many tokens the texts have, and whether they are parted as for the `first` model.
+
+    Another template adds the same number to each text, and may join a token at its border;
+    larger differences are another tokenizer's, or of texts that a shorter context cuts.
+    """
+
+    def counts(of: Sequence[TextScore | None]) -> Array:
+        return np.array(
+            [0.0 if one is None else one.answer_tokens if answers else one.tokens for one in of]
+        )
+
+    own, others = counts(scores), counts(first)
+    both = (own > 0) & (others > 0)
+    difference = own[both] - others[both]
+    uneven = np.abs(difference - np.median(difference)).sum() if both.any() else 0.0
+    return {
+        "tokens": int(own.sum()),
+        "tokens_as_first": bool(uneven <= UNEVEN_TOKENS * own[both].sum()),
+    }
+
+
+def token_warnings(columns: Sequence[Scored]) -> list[str]:
+    """Which models' perplexities by token can't be compared."""
+    by_token = [one for one in columns if one.metric.name not in ("bits_per_byte", "bpb_corpus")]
+    others = {
+        model: next(iter(one.details))
+        for one in by_token
+        for model, details in one.details.items()
+        if not details["tokens_as_first"]
+    }
+    return [
+        f"Perplexities of {model} and {first} can't be compared: the same texts have other tokens "
+        "for them (another tokenizer, or a shorter context). Bits per byte can."
+        for model, first in others.items()
+    ]
+
+
 def tables(
     by_model: dict[str, list[TextScore | None]],
     references: Sequence[str | None],
@@ -321,6 +367,7 @@ def tables(
 ) -> list[Scored]:
     """The perplexity metrics of all local models."""
     found = []
+    first = next(iter(by_model.values()), [])
     for name in names:
         metric = PERPLEXITIES[name]
         scored = Scored(replace(metric, signature=metric.signature.format(dtype=dtype)))
@@ -328,5 +375,6 @@ def tables(
             scored.columns[model], rows = column_of(name, scores, references)
             if name in ON_THE_SET:
                 scored.rows[model] = rows
+            scored.details[model] = token_details(scores, first, answers=name in ON_THE_SET)
         found.append(scored)
     return found

@@ -218,8 +218,32 @@ def test_corpus_forms_and_forgetting_are_ratios_of_sums() -> None:
     assert lost.columns["base"].value() == 1.0
     # Shared texts only: exp(8/4) / exp(4/4).
     assert lost.columns["sft"].value() == pytest.approx(math.e)
-    assert lost.details["sft"] == pytest.approx({"perplexity": math.e**2, "before": math.e})
+    details = lost.details["sft"]
+    assert (details["perplexity"], details["before"]) == pytest.approx((math.e**2, math.e))
     assert "before:base" in lost.metric.signature
+
+
+def test_models_that_part_the_texts_otherwise_are_named() -> None:
+    def scores(*tokens: int) -> list[ppl.TextScore | None]:
+        return [ppl.TextScore(1.0, count + 9, 1.0, count) for count in tokens]
+
+    # A template with one token more is the same tokenizer; a token at one border is, too.
+    by_model = {
+        "base": [*scores(100, 200, 300, 40), None],
+        "sft": [None, *scores(201, 301, 41, 7)],
+        "border": scores(100, 201, 300, 40, 9),
+        "other": scores(80, 150, 260, 33, 9),
+    }
+    found = ppl.tables(by_model, ["a"] * 5, "float32")
+    assert found[0].details["base"] == {"tokens": 640, "tokens_as_first": True}
+    [told] = ppl.token_warnings(found)
+    assert told.startswith("Perplexities of other and base can't be compared")
+    assert not ppl.token_warnings([one for one in found if one.metric.name == "bits_per_byte"])
+
+
+def test_a_text_of_no_token_has_no_mean_perplexity() -> None:
+    score = ppl.TextScore(0.0, 0, 0.0, 0)
+    assert ppl.column_of("ppl_text_mean", [score], ["a"])[0].n == 0
 
 
 def test_a_row_without_score_has_no_value_and_the_bytes_are_utf8() -> None:
