@@ -102,12 +102,19 @@ def _serve_model(args: argparse.Namespace) -> int:
     from espalier.engines.vllm_process import has_vllm
     from espalier.models import model_location
     from espalier.progress import say
+    from espalier.serving import check_address
 
     if not 0 <= args.port < 65536:
         raise UsageError(f"--port is {args.port}.", expected="0 to 65535; 0 takes a free one")
+    check_address(args.host, args.port)
     location = model_location(args.model)
     why = "vLLM is installed" if has_vllm() else "vLLM is not installed here (make setup-vllm)"
     engine = _engine(args, location, why, prefers_vllm=has_vllm())
+    if args.log and engine != "vllm":
+        raise UsageError(
+            "--log keeps vLLM's log, and transformers runs this model.",
+            expected="--engine vllm, or no --log",
+        )
     safety = _safety(args)
     name = args.name or _name(location)
     key = os.environ.get(args.key_env, "").strip()
@@ -139,10 +146,11 @@ def _serve_here(
     """Through a server of ours; behind it transformers, or a server of vLLM."""
     from espalier.engines.base import Request, Sampling
     from espalier.progress import say
-    from espalier.serving import Answering, AtOnce, Guarded, ModelServer, Together
+    from espalier.serving import Answering, AtOnce, Guarded, ModelServer, Together, url_of
 
     kind = "vllm-server" if engine == "vllm" else "transformers"
-    opened = _open(kind, location, _options(args))
+    options = _options(args) | ({"log": args.log} if args.log else {})
+    opened = _open(kind, location, options)
     try:
         # What is wrong with a model is said now, and not to the first client.
         list(opened.generate([Request.of("hello")], Sampling(max_tokens=1)))
@@ -156,7 +164,7 @@ def _serve_here(
         server = ModelServer((args.host, args.port), Guarded(answering, safety), name=name, key=key)
         with server:
             host, port = server.server_address[:2]
-            _say_ready(say, name, f"http://{host!s}:{port}/v1", key)
+            _say_ready(say, name, url_of(str(host), port), key)
             try:
                 server.serve_forever()
             except KeyboardInterrupt:
@@ -206,6 +214,8 @@ def _chat_with_model(args: argparse.Namespace) -> int:
         if safety is not None:
             safety.load()
         talk(Chat(Guarded(answering, safety), sampling, args.system), sys.stdin, sys.stdout)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)  # the way out of a conversation
     finally:
         answering.close()
     return 0

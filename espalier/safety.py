@@ -62,9 +62,11 @@ class SafetyConfig(BaseModel):
     def _compile(cls, value: list[str]) -> list[str]:
         for pattern in value:
             try:
-                re.compile(pattern)
+                empty = re.compile(pattern).search("")
             except re.error as error:
                 raise ValueError(f"'{pattern}' is no regular expression: {error}") from error
+            if empty is not None:
+                raise ValueError(f"'{pattern}' is found in any text, and would stop all")
         return value
 
     @field_validator("words")
@@ -79,8 +81,9 @@ class SafetyConfig(BaseModel):
     def _something(self) -> SafetyConfig:
         if not (self.words or self.patterns or self.model):
             raise ValueError("words, patterns and model are all empty: nothing would be stopped")
-        if self.model is None and self.label is not None:
-            raise ValueError("label belongs to a classifier, and model names none")
+        for name in ("label", "threshold", "template"):
+            if self.model is None and name in self.model_fields_set:
+                raise ValueError(f"{name} belongs to a classifier, and model names none")
         return self
 
 

@@ -11,6 +11,7 @@ import hmac
 import json
 import queue
 import secrets
+import socket
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ from typing import Any, ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from espalier.engines.base import Completion, Engine, Request, Sampling
-from espalier.errors import EspalierError
+from espalier.errors import EspalierError, UsageError
 from espalier.records import Message, Messages
 from espalier.safety import SafetyFilter
 
@@ -47,15 +48,25 @@ class _Turn(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """What a chat request may hold. `user` and the like, which change no answer, are ignored."""
+    """What a chat request may hold; anything else is refused by name."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="forbid")
 
-    # What would change the answer, and is not done here.
-    REFUSED: ClassVar[tuple[str, ...]] = (
-        "tools", "functions", "response_format", "logprobs", "top_logprobs", "logit_bias",
-        "frequency_penalty", "top_k", "min_p", "repetition_penalty",
+    # What changes no answer.
+    IGNORED: ClassVar[frozenset[str]] = frozenset(
+        (
+            "model", "user", "metadata", "store", "service_tier", "stream_options",
+            "safety_identifier", "prompt_cache_key", "parallel_tool_calls",
+        )
     )  # fmt: skip
+    # Settings that are not known here, with the value under which they do nothing.
+    NEUTRAL: ClassVar[dict[str, Any]] = {
+        "response_format": {"type": "text"},
+        "tool_choice": "none",
+        "modalities": ["text"],
+        "repetition_penalty": 1,
+        "top_k": -1,
+    }
 
     messages: list[_Turn] = Field(min_length=1)
     temperature: float = Field(1.0, ge=0, le=10)
@@ -202,6 +213,8 @@ class ModelServer(ThreadingHTTPServer):
         self.name = name
         self.key = key
         self.most_tokens = most_tokens
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -209,6 +222,28 @@ class ModelServer(ThreadingHTTPServer):
         error = sys.exc_info()[1]
         if not isinstance(error, ConnectionError | TimeoutError):
             print(f"espalier: a request failed: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise UsageError for an address that can't be listened on, or where somebody does."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as listener:
+            # Of a server that has just ended, connections may linger.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except OSError as error:
+        raise UsageError(
+            f"Port {port} of {host} can't be listened on: {error.strerror}.",
+            expected="--host with an address of this machine, and a free --port (0 takes one)",
+        ) from error
+
+
+def url_of(host: str, port: int) -> str:
+    """The base address that clients are given."""
+    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
 
 class _Refusal(Exception):
@@ -283,16 +318,15 @@ class _Handler(BaseHTTPRequestHandler):
             named = body.get("model")
             if named is not None and named != self.server.name:
                 raise _Refusal(404, f"the model here is '{self.server.name}'")
-            for name in ChatRequest.REFUSED:
-                if body.get(name):
-                    raise _Refusal(400, f"'{name}' is not supported here")
-            body = {name: value for name, value in body.items() if value is not None}
+            body = {name: value for name, value in body.items() if _counts(name, value)}
         try:
             request = ChatRequest.model_validate(body)
             return request, tuple(turn.message() for turn in request.messages)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                raise _Refusal(400, f"'{where}' is not supported here") from error
             raise _Refusal(400, f"{where}: {first['msg']}") from error
         except ValueError as error:
             raise _Refusal(400, str(error)) from error
@@ -321,6 +355,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+
+def _counts(name: str, value: Any) -> bool:
+    """Whether a field of a request can change the answer."""
+    if name in ChatRequest.IGNORED or value is None:
+        return False
+    known = name in ChatRequest.model_fields
+    return known or not (value in (False, 0, [], {}) or value == ChatRequest.NEUTRAL.get(name))
 
 
 def _answer(name: str, completion: Completion, stopped: str | None) -> dict[str, Any]:

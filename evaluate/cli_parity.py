@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,12 @@ def _compare(args: argparse.Namespace) -> int:
             raise UsageError(
                 f"--{name.replace('_', '-')} is {getattr(args, name)}.", expected="≥ 1"
             )
+    if args.least is not None and not 0 <= args.least <= 1:
+        raise UsageError(f"--least is {args.least}.", expected="a share from 0 to 1, e.g. 0.99")
+    if args.tie is not None and not 0 <= args.tie < math.inf:
+        raise UsageError(f"--tie is {args.tie}.", expected="nats, from 0")
+    if args.json and not Path(args.json).absolute().parent.is_dir():
+        raise UsageError(f"The folder of --json {args.json} does not exist.")
     location = model_location(args.model)
     requests, stop = _requests(location, args)
     first, second = (_engine(name, location, args) for name in args.engines)

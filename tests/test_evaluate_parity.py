@@ -144,5 +144,7 @@ def test_the_verb_on_one_engine_twice(tmp_path: Path, capsys: pytest.CaptureFixt
     assert written["tokens"] == sum(prompt["tokens"] for prompt in written["by_prompt"]) > 0
     assert main([*words[:2], str(tmp_path / "nothing"), *words[3:]]) == 2
     assert main([*words, "--limit", "0"]) == 2
+    for wrong in (["--least", "99"], ["--tie", "nan"], ["--json", str(tmp_path / "no" / "x.json")]):
+        assert main([*words, *wrong]) == 2
     assert main([*words[:2], str(tmp_path), *words[3:]]) == 2
     assert "Traceback" not in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -24,7 +25,7 @@ from espalier.errors import InputError, StageError, UsageError
 from espalier.models import save_model
 from espalier.records import Message
 from espalier.safety import SafetyConfig, SafetyFilter, read_safety
-from espalier.serving import AtOnce, Guarded, ModelServer, Together
+from espalier.serving import AtOnce, Guarded, ModelServer, Together, url_of
 
 
 class Echo:
@@ -132,6 +133,9 @@ def test_answers_through_the_openai_client() -> None:
         (user("x", n=2), 400, "n:"),
         (user("x", temperature=-1), 400, "temperature"),
         (user("x", tools=[{}]), 400, "'tools'"),
+        (user("x", guided_regex="a+"), 400, "'guided_regex'"),
+        (user("x", logprobs=True), 400, "'logprobs'"),
+        (user("x", response_format={"type": "json_object"}), 400, "'response_format'"),
         (user("x", model="other"), 404, "'m'"),
         ({"messages": [{"role": "robot", "content": "x"}]}, 400, "role"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, 400, "text"),
@@ -143,6 +147,61 @@ def test_what_is_refused(body: Any, status: int, part: str) -> None:
         found, value = post(address, body)
         assert (found, part in value["error"]["message"]) == (status, True), value
         assert said(post(address, user("still here"))[1]) == ("STILL HERE", "stop")
+
+
+def test_what_changes_no_answer_is_taken() -> None:
+    neutral = {
+        "user": "u",
+        "metadata": {"a": "b"},
+        "stream_options": {"include_usage": True},
+        "tools": [],
+        "logprobs": False,
+        "frequency_penalty": 0.0,
+        "top_k": -1,
+        "repetition_penalty": 1.0,
+        "response_format": {"type": "text"},
+        "logit_bias": {},
+        "stop": None,
+    }
+    with serving(Echo()) as address:
+        assert said(post(address, user("x", **neutral))[1]) == ("X", "stop")
+
+
+def test_an_address_that_is_taken_is_said_before_a_model_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "model"
+    save_model(tiny.model(), tiny.tokenizer(), "espalier", folder)
+    with socket.socket() as other:
+        # As vLLM's server listens: another one could share the port without a word.
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        for engine in ("transformers", "vllm"):
+            assert main(["serve", str(folder), "--engine", engine, "--port", str(port)]) == 2
+            assert f"Port {port} of 127.0.0.1" in capsys.readouterr().err
+    assert main(["serve", str(folder), "--host", "203.0.113.1"]) == 2
+    assert (
+        main(["serve", str(folder), "--engine", "transformers", "--log", "x", "--port", "0"]) == 2
+    )
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_addresses_of_the_newer_protocol() -> None:
+    assert url_of("::1", 80) == "http://[::1]:80/v1"
+    assert url_of("127.0.0.1", 80) == "http://127.0.0.1:80/v1"
+    try:
+        server = ModelServer(("::1", 0), Guarded(AtOnce(Echo()), None), name="m")
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        address = url_of("::1", server.server_address[1]).removesuffix("/v1")
+        assert said(post(address, user("x"))[1]) == ("X", "stop")
+        server.shutdown()
+        thread.join()
 
 
 def test_requests_that_arrive_together_are_answered_together() -> None:
@@ -231,6 +290,8 @@ def test_a_classifier_judges_answers(tmp_path: Path) -> None:
         ("patterns: ['(']", "no regular expression"),
         ("worlds: [a]", "worlds"),
         ("words: [a]\nlabel: unsafe", "label"),
+        ("words: [a]\nthreshold: 2", "threshold"),
+        ("patterns: ['a*']", "would stop all"),
         ("- a", "dictionary"),
     ],
 )

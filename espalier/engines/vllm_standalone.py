@@ -17,6 +17,7 @@ from espalier.engines.vllm_process import VLLMProcess, Waiting, require_vllm
 from espalier.engines.vllm_serve import ServeFiles, serve_words
 from espalier.engines.vllm_server import free_port
 from espalier.progress import say
+from espalier.serving import url_of
 
 _LOOK_SECONDS = 0.3
 
@@ -55,12 +56,13 @@ def serve(
             },
             log=None if log is None else Path(log),
         )
-        local = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-        _wait(process, f"http://{local}:{port}/health", parsed.load_seconds, location)
+        local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        health = url_of(local, port).removesuffix("v1") + "health"
+        _wait(process, health, parsed.load_seconds, location)
         if files.unended:
             texts = ", ".join(map(repr, files.unended))
             say(f"clients should send these as `stop`: {texts}")
-        ready(f"http://{host}:{port}/v1")
+        ready(url_of(host, port))
         while process.alive:
             time.sleep(_LOOK_SECONDS)
         raise process.failure("server ended")
