@@ -14,6 +14,7 @@ from espalier.evaluate.contamination import Contamination, file_facts
 from espalier.evaluate.metric import Scored
 from espalier.evaluate.scorecard import Results
 from espalier.evaluate.significance import Analysis, Column, holm, verdict
+from espalier.evaluate.slice_scores import can_be_sliced
 
 Mask = NDArray[np.bool_]
 
@@ -75,7 +76,8 @@ def clean_scores(
     verdict is another than with all rows.
     """
     analysis = results.analysis
-    over_set = [scored for scored in results.scored if scored.rows]
+    # Others are over other texts, or mean something for all answers together only.
+    over_set = [scored for scored in results.scored if can_be_sliced(scored)]
     return {
         "scores": _scores(over_set, results, contaminated, analysis),
         "comparisons": _comparisons(over_set, results, ~contaminated, analysis, verdicts),

@@ -259,7 +259,7 @@ def test_the_summary_has_the_scores_with_and_without(tmp_path: Path) -> None:
         models[-1]["predictions"] = str(tmp_path / f"{name}.jsonl")
     options = {
         "models": models,
-        "metrics": ["exact_match"],
+        "metrics": ["exact_match", "distinct"],  # parts of the set are no set for distinct-n
         "resamples": 200,
         "permutations": 500,
         "contamination": {"near_threshold": None},
@@ -269,6 +269,7 @@ def test_the_summary_has_the_scores_with_and_without(tmp_path: Path) -> None:
     said = summary["contamination"]
     assert (said["rows"], said["same_prompt"], said["share"]) == (10, 10, 0.25)
     assert said["against"][0]["file"] == "curate/train.jsonl" and said["against"][0]["rows"] == 10
+    assert {item["metric"] for item in said["scores"]} == {"exact_match"}
     scores = {item["model"]: item for item in said["scores"]}
     assert (scores["knows"]["all"], scores["knows"]["clean"]) == (1.0, 1.0)
     learnt = scores["learnt"]
