@@ -238,11 +238,12 @@ def _outcome(rule: Rule, pair: Pair, settings: Settings) -> dict[str, Any]:
             )
         part = _restricted(pair, masks[rule.value])
     if rule.metric not in part.scored:
+        reason = pair.left_out.get(rule.metric, "it was not taken, or not on the set's rows")
         raise UsageError(
-            f"The rule '{rule.text}' is about a metric that can't be compared.",
+            f"The rule '{rule.text}' is about a metric that can't be compared: {reason}.",
             where=f"{pair.a.name} and {pair.b.name}",
             expected=", ".join(part.scored) or "there is none",
-            hint=pair.left_out.get(rule.metric),
+            hint="where only some models have it, name two that do: RUN:MODEL RUN:MODEL",
         )
     metric = part.scored[rule.metric].metric
     value, low, high, n = _measured(rule, part, settings)
