@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -117,6 +117,10 @@ class AppendFile:
 
     def __contains__(self, key: str) -> bool:
         return key in self._index
+
+    def __iter__(self) -> Iterator[str]:
+        """All keys, in the order in which they were written."""
+        return iter(list(self._index))
 
     def read(self, key: str) -> dict[str, Any]:
         """The record of a key that is in the file; KeyError for another."""

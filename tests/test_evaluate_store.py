@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from espalier.errors import InputError, StageError
+from espalier.evaluate import store as module
 from espalier.evaluate.store import Store, kept, key_of
 
 
@@ -136,3 +137,52 @@ def test_a_key_is_its_parts_its_kind_and_its_code() -> None:
         key_of("reward", ("espalier.encoding",), "ab", "c"),
     }
     assert len(others) == 4 and plain not in others
+
+
+def test_other_versions_of_the_libraries_make_a_result_again_and_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[int] = []
+
+    def make(places: list[int]) -> list[int]:
+        made.extend(places)
+        return places
+
+    def run(torch: str, count: int = 3) -> str:
+        """What is said, once `count` results are there."""
+        monkeypatch.setattr(module.metadata, "version", lambda name: torch)
+        module.made_with.cache_clear()
+        keys = [key_of("x", (), str(n), libraries=("torch",)) for n in range(count)]
+        made.clear()
+        with Store(tmp_path / "s.jsonl") as store:
+            kept(store, keys, make)
+        return capsys.readouterr().out
+
+    assert run("2.12.0+cu129") == "" and made == [0, 1, 2]
+    # Another build of the same version finds everything, and nothing is said of what is new.
+    assert run("2.12.0+cpu", 4) == "" and made == [3]
+    assert (
+        "4 results in s.jsonl were made with torch 2.12.0; they are made again with torch 2.13.0"
+        in (run("2.13.0", 5))
+    )
+    assert made == [0, 1, 2, 3, 4]
+    assert run("2.13.0", 5) == "" and made == []
+    # Back again: what was made then is still there.
+    assert "1 results" in run("2.12.0", 5) and made == [4]
+
+
+def test_lines_that_name_no_versions_are_not_taken_for_new_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store(tmp_path / "s.jsonl") as store:
+        store.put(key_of("x", ()), 1)
+        kept(store, [key_of("x", (), libraries=("pytest",))], lambda places: [2])
+        assert len(store) == 2
+    assert "made with versions that it does not name; they are made again with pytest" in (
+        capsys.readouterr().out
+    )
+
+
+def test_absent_libraries_are_left_out() -> None:
+    assert module.made_with(("pytest", "no-such-library")) == f"pytest {pytest.__version__}"
+    module.made_with.cache_clear()
