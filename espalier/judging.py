@@ -161,12 +161,14 @@ _AFTER = (
     r"(?![a-z])(?! ?(?:/|\||,|、|or\b|and\b|或|和|与) ?(?:answer ?|回答)?[ab](?![a-z]))"
     r"(?! ?(?:is|was)? ?(?:not\b|worse|n't|weaker|wrong|loses))(?! ?(?:更差|较差|不如|不好|差|输))"
 )
+# Bounded, since two such runs in a row are searched in the square of their length.
+_OPEN = r"[\[\"'“(【<]{0,6}"
 _LABELLED = re.compile(
-    rf"{_LABEL}(?: ?(?:is|was|为|是|goes to))? ?[:=\-]* ?[\[\"'“(【<]* ?{_NAMED}[\[\"'“(【<]*"
+    rf"{_LABEL}(?: ?(?:is|was|为|是|goes to))? ?[:=\-]* ?{_OPEN} ?{_NAMED}{_OPEN}"
     rf"({_TIE}|a|b){_AFTER}"
 )
 _BRACKETED = re.compile(r"\[\[ ?(tie|a|b|c) ?\]\]")
-_ALONE = re.compile(rf"[\[\"'“(【<]*{_NAMED}[\[\"'“(【<]*({_TIE}|a|b)[\]\"'”)】>]*[.!。]?")
+_ALONE = re.compile(rf"{_OPEN}{_NAMED}{_OPEN}({_TIE}|a|b)[\]\"'”)】>]*[.!。]?")
 _HOW_MUCH = r"(?:(?:clearly|much|slightly|far|the|a bit|somewhat|significantly|definitely) )*"
 _BETTER = re.compile(
     rf"(?<![a-z])(a|b) (?:is|was) {_HOW_MUCH}(?:better|best|superior|preferable|winner|stronger)"
@@ -266,7 +268,8 @@ _MARK = re.compile(
     r"(?: ?(?:/|out of) ?(\d+(?:\.\d+)?))?"
 )
 _BETWEEN = (
-    r"[\"'”]?(?: ?(?:score|rating|得分|评分|分数))?(?: ?\([^)\n]*\))?[\s:=|\"'“\-]*(?:is |为|是)?"
+    r"[\"'”]?(?: ?(?:score|rating|得分|评分|分数))?(?: ?\([^)\n]{0,80}\))?"
+    r"[\s:=|\"'“\-]*(?:is |为|是)?"
 )
 _PASSED = re.compile(
     r"(?<![a-z])(?:(unsafe|failed|fails?|no|false|不通过|未通过|没有通过|不合格|不安全|否)"
@@ -367,11 +370,17 @@ def _safe(value: Any) -> bool | None:
     return None if match is None else match.group(2) is not None
 
 
+_MOST_BRACES = 1000
+
+
 def _objects(text: str) -> Iterator[Mapping[str, Any]]:
     """The JSON objects in a text, each outermost one that parses."""
     decoder = json.JSONDecoder()
     start = text.find("{")
-    while start >= 0:
+    # A reply of nothing but braces would be read anew from each of them.
+    for _ in range(_MOST_BRACES):
+        if start < 0:
+            return
         try:
             value, end = decoder.raw_decode(text, start)
         # A number of many thousand digits is a plain ValueError.

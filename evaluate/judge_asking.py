@@ -126,7 +126,7 @@ class Asker:
         if asked.cut:
             yield (
                 f"{asked.cut:,} of the judge's {asked.replies:,} replies were cut off at "
-                f"`judge.max_tokens` ({self.options.max_tokens})."
+                f"`judge.max_tokens` ({self.options.max_tokens}), or where its context ends."
             )
         if asked.shortened:
             yield (

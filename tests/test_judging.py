@@ -152,6 +152,15 @@ def test_rubrics_are_read(text: str, expected: tuple[int, int, int, int, bool] |
         ) == expected
 
 
+@pytest.mark.parametrize(
+    "part", ["relevance(,", "(", "verdict (", '{"a":', "{", '{"relevance":{"a":', "verdict [", '"']
+)
+def test_a_reply_made_to_be_slow_to_read_gives_nothing(part: str) -> None:
+    # Read in the square of its length, one of these would take minutes.
+    for text in (part * 10_000, "verdict" + part * 10_000):
+        assert parse_pairwise(text) is None and parse_rubric(text) is None
+
+
 def test_rubric_reason_and_mean() -> None:
     rubric = parse_rubric(PLAIN.replace("{", '{"reason": "Fine.", ', 1))
     assert rubric == Rubric(5, 4, 3, 2, True, "Fine.")
