@@ -94,8 +94,8 @@ class Interval:
 class Comparison:
     """model - baseline on the rows that both have; `p_value` is not yet corrected.
 
-    `error` is the standard error of the difference, `effect` the difference in standard
-    deviations of one row's (or cluster's) difference.
+    `error` is the standard error of the difference (None where all rows differ by the same),
+    `effect` the difference in standard deviations of one row's (or cluster's) difference.
     """
 
     difference: float | None
@@ -278,9 +278,11 @@ class Analysis:
         if p_value is None:
             p_value = bootstrap_p_value(samples, difference)
         error = standard_error(samples)
-        # A difference that is the same in every row has no spread to be measured by.
-        spread = error is not None and error > 1e-9 * abs(difference)
-        effect = difference / (error * math.sqrt(units)) if error and spread else None
+        # A difference that is the same in every row (0, say) has no spread to be measured by: these
+        # rows don't tell what others would vary by, so nothing is known to be detectable.
+        if error is not None and error <= 1e-9 * abs(difference):
+            error = None
+        effect = None if error is None else difference / (error * math.sqrt(units))
         return Comparison(difference, low, high, p_value, n, error, effect)
 
     def _resample(self, items: Iterable[tuple[Column, NDArray[np.bool_]]]) -> None:

@@ -228,6 +228,16 @@ def test_results_do_not_depend_on_chunks_or_company(monkeypatch: pytest.MonkeyPa
     assert resampling.bootstrap_sums(pair[0].statistics, 50, 3) == pytest.approx(first)
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.25])
+def test_rows_that_all_differ_by_the_same_tell_no_detectable_difference(shift: float) -> None:
+    """Two models that fail on all of 30 prompts are not known to be equal to the last digit."""
+    base, model = Column.of_means([0.0] * 30), Column.of_means([shift] * 30)
+    [found] = analysis().compare([(base, model)])
+    assert found.difference == shift and found.n == 30
+    assert (found.error, found.effect) == (None, None)
+    assert sig.detectable(found.error, 0.05, 0.8) is None
+
+
 def test_identical_models_tie_with_p_one() -> None:
     base, _ = correlated(8)
     [same] = analysis().compare([(Column.of_means(base), Column.of_means(base))])
