@@ -12,7 +12,7 @@ the set alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,10 @@ from espalier.contamination import EqualTexts, NearTexts, NgramIndex, Vocabulary
 from espalier.errors import InputError
 from espalier.evaluate.config_contamination import ContaminationConfig
 from espalier.evaluate.evalset import EvalSet, Row
-from espalier.evaluate.measure import read_corpus
+from espalier.evaluate.rows import row_error
+from espalier.evaluate.training_rows import training_rows
 from espalier.files import atomic_write_text, hash_path, read_json
-from espalier.formats.detect import detect
-from espalier.formats.files import Row as FileRow
-from espalier.formats.files import read_rows
-from espalier.formats.read import OnBadRow, Reject, kind_of, read_examples, read_pairs
+from espalier.formats.read import Reject
 from espalier.progress import Progress
 from espalier.records import Example, Message, PreferencePair, dump_line
 from espalier.run import MANIFEST, StageContext
@@ -222,12 +220,16 @@ def find_contamination(
     with Progress("evaluate: contamination", None, unit="rows") as progress:
         for name, path in files.items():
             counts[name] = 0
-            rejects: list[Reject] | None = None if options.against else []
+            rejects: list[Reject] = []
             try:
-                for number, row in enumerate(_records(path, rejects), 1):
+                for number, row in enumerate(training_rows(path, rejects), 1):
                     looking.look(row, name, number)
                     counts[name] = number
                     progress.update()
+                    if rejects and options.against:
+                        break
+                if rejects and options.against:
+                    raise row_error(rejects[0])
             except InputError as error:
                 if options.against:
                     raise
@@ -259,27 +261,6 @@ def file_facts(found: Contamination, files: Mapping[str, Path]) -> list[dict[str
         {"file": name, "rows": found.files[name], "sha256": hash_path(path)}
         for name, path in files.items()
     ]
-
-
-def _records(path: Path, rejects: list[Reject] | None) -> Iterator[Example | PreferencePair]:
-    """The rows of a file; bad ones go to `rejects` if that is given."""
-    policy: OnBadRow = "stop" if rejects is None else "quarantine"
-    if path.suffix == ".txt" or _holds_texts(path):
-        yield from (_text_row(text) for text in read_corpus(path))
-    elif kind_of(detect(path).format) == "pairs":
-        yield from read_pairs(path, on_bad_row=policy, rejects=rejects)
-    else:
-        yield from read_examples(path, on_bad_row=policy, rejects=rejects, answers="optional")
-
-
-def _holds_texts(path: Path) -> bool:
-    """Whether the first row is running text and nothing else."""
-    first = next(iter(read_rows(path)), None)
-    return isinstance(first, FileRow) and list(first.value) == ["text"]
-
-
-def _text_row(text: str) -> Example:
-    return Example.make([Message("assistant", text)])
 
 
 def _prompt(row: Example | PreferencePair) -> Sequence[Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from espalier.errors import InputError
+from espalier.evaluate import training_rows
 from espalier.evaluate.config_contamination import ContaminationConfig
 from espalier.evaluate.contamination import (
     Contamination,
@@ -21,6 +23,7 @@ from espalier.evaluate.contamination import (
 )
 from espalier.evaluate.evalset import EvalSet, read_set
 from espalier.recipe import recipe_from
+from espalier.records import Example
 from espalier.run import Shared, StageContext
 from espalier.running import run_stages
 from espalier.text import tokens
@@ -143,6 +146,39 @@ def test_running_text_is_read(evalset: EvalSet, tmp_path: Path) -> None:
     options = ContaminationConfig(against=["c"])
     for path in (tmp_path / "c.txt", write(tmp_path / "c.jsonl", [{"text": LONG}])):
         assert find_contamination(evalset, {"c": path}, options).found.keys() == {2}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_long_running_text_is_read_in_pieces_that_cut_no_run(
+    evalset: EvalSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    monkeypatch.setattr(training_rows, "_PIECE", 400)
+    monkeypatch.setattr(training_rows, "_OVERLAP", 150)
+    draw = random.Random(7)
+    filler = [" ".join(draw.choices(["pear", "plum", "fig"], k=5)) for _ in range(300)]
+    for at in range(0, 300, 23):
+        # The run stands on two lines, with no blank line anywhere.
+        first, second = LONG.split(" eight ")
+        text = "\n".join([*filler[:at], first, f"eight {second}", *filler[at:]]).encode()
+        path = tmp_path / ("c.txt.gz" if packed else "c.txt")
+        path.write_bytes(gzip.compress(text) if packed else text)
+        result = find_contamination(evalset, {"c": path}, ContaminationConfig(against=["c"]))
+        assert result.found.keys() == {2}
+    longest = max(
+        len(row.messages[0].content)
+        for row in training_rows.training_rows(path, [])
+        if isinstance(row, Example)
+    )
+    assert longest < 700
+
+
+def test_running_text_with_a_bad_row_is_told(evalset: EvalSet, tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", [{"text": LONG}, {"text": 3}])
+    with pytest.raises(InputError, match="'text' is missing or no text") as caught:
+        find_contamination(evalset, {"c": path}, ContaminationConfig(against=["c"]))
+    assert "line 2" in str(caught.value) and "on_bad_row" not in str(caught.value)
+    told = find_contamination(evalset, {"c": path}, ContaminationConfig())
+    assert told.found.keys() == {2} and told.unread == {"c": "1 rows can't be read"}
 
 
 def test_rows_that_cannot_be_read_stop_or_are_told(evalset: EvalSet, tmp_path: Path) -> None:

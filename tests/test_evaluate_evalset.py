@@ -48,7 +48,10 @@ def test_some_rows_may_have_a_reference(tmp_path: Path) -> None:
 
 
 def test_a_reference_may_be_a_field_of_its_own_and_a_number(tmp_path: Path) -> None:
-    rows = [{"prompt": "6 · 7", "reference": 42}, {"prompt": "b", "reference": "x"}]
+    rows: list[dict[str, Any]] = [
+        {"prompt": "6 · 7", "reference": 42},
+        {"prompt": "b", "reference": "x"},
+    ]
     assert of(tmp_path, rows).references == ["42", "x"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import signal
@@ -150,7 +151,7 @@ def test_other_versions_of_the_libraries_make_a_result_again_and_say_so(
 
     def run(torch: str, count: int = 3) -> str:
         """What is said, once `count` results are there."""
-        monkeypatch.setattr(module.metadata, "version", lambda name: torch)
+        monkeypatch.setattr(importlib.metadata, "version", lambda name: torch)
         module.made_with.cache_clear()
         keys = [key_of("x", (), str(n), libraries=("torch",)) for n in range(count)]
         made.clear()
