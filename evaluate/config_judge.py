@@ -166,12 +166,6 @@ class JudgeConfig(BaseModel):
         names = [one if isinstance(one, str) else one.name for one in self.rubrics]
         if len(set(names)) < len(names):
             raise ValueError("`rubrics` names the same rubric twice")
-        asked = self.length_control and "length_control" in self.model_fields_set
-        if self.pairs == "none" and asked:
-            raise ValueError(
-                "`length_control: true` belongs to pairs, and `pairs` is none; set pairs to "
-                "baseline or all, or remove length_control"
-            )
         return self
 
 

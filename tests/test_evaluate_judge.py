@@ -485,7 +485,6 @@ def test_a_judge_that_cant_be_asked_is_refused_before_the_first_answer(
     ("judge", "expected"),
     [
         ({"rubrics": [], "pairs": "none"}, ["rubrics", "pairs"]),
-        ({"pairs": "none", "length_control": True}, ["pairs", "length_control"]),
         ({"rubrics": ["hhh", "hhh"]}, ["rubrics"]),
         ({"rubric": ["hhh"]}, ["rubrics"]),
         ({"prompts": 0}, ["prompts"]),
@@ -497,3 +496,10 @@ def test_options_that_contradict_each_other_are_refused(
     with pytest.raises(UsageError) as caught:
         recipe_from({"name": "t", "evaluate": files | {"judge": judge}})
     assert all(name in str(caught.value) for name in expected)
+
+
+def test_a_resolved_recipe_of_a_judge_without_pairs_is_taken(files: dict[str, Any]) -> None:
+    made = recipe_from({"name": "t", "evaluate": files | {"judge": {"pairs": "none"}}})
+    options = made.section("evaluate")
+    again = {"name": "t", "evaluate": options.model_dump(mode="json")}
+    assert recipe_from(again).section("evaluate") == options
