@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espalier.errors import UsageError
-from espalier.evaluate import cli_compare, cli_parity, cli_ratings
+from espalier.evaluate import cli_compare, cli_details, cli_parity, cli_ratings
 from espalier.verbs import add_recipe_options, add_verb, recipe_of, run_folder
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ EXAMPLE = """espalier evaluate --recipe recipes/demo.yaml
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `evaluate`, `evaluate parity` below it, `compare` and `ratings`."""
+    """Add `evaluate`, `parity` and `details` below it, `compare` and `ratings`."""
     cli_compare.register(subparsers)
     cli_ratings.register(subparsers)
     parser = add_verb(
@@ -57,6 +57,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     alone.add_argument("--limit", type=int, metavar="N", help="only the first N prompts")
     more = parser.add_subparsers(dest="evaluation", metavar="")
     cli_parity.register(more)
+    cli_details.register(more)
 
 
 def _run(args: argparse.Namespace) -> int:
