@@ -1,21 +1,68 @@
-"""The words of the page, one file a language: `assets/strings.<language>.yaml`."""
+"""The words of the page: `assets/strings/<area>.<language>.yaml`, one area of the page a file.
+
+Which language speaks is a context variable, so that the same code writes both: what `t` and
+`known` return inside `with speaking("zh"):` is Chinese.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 ASSETS = Path(__file__).parent / "assets"
+STRINGS = ASSETS / "strings"
+Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
+
+_speaking: ContextVar[Language] = ContextVar("language", default="en")
+
+
+@contextmanager
+def speaking(language: Language) -> Iterator[None]:
+    """Let `t` and `known` speak `language` inside this block."""
+    token = _speaking.set(language)
+    try:
+        yield
+    finally:
+        _speaking.reset(token)
+
+
+def language() -> Language:
+    """The language that speaks now."""
+    return _speaking.get()
 
 
 @cache
-def words(language: str = "en") -> dict[str, str]:
-    """All strings of one language by key; `{name}` in them is a place for a value."""
-    loaded = yaml.safe_load((ASSETS / f"strings.{language}.yaml").read_text(encoding="utf-8"))
+def area_words(area: str, language: Language) -> dict[str, str]:
+    """The strings of one file, `assets/strings/<area>.<language>.yaml`, by key."""
+    path = STRINGS / f"{area}.{language}.yaml"
+    loaded = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     return {str(key): str(value) for key, value in loaded.items()}
+
+
+def areas(language: Language) -> list[str]:
+    """The names of the areas that have strings."""
+    return sorted(path.name.split(".")[0] for path in STRINGS.glob(f"*.{language}.yaml"))
+
+
+@cache
+def words(language: Language = "en") -> dict[str, str]:
+    """All strings of one language by key; `{name}` in them is a place for a value.
+
+    What a language lacks is said in English.
+    """
+    found: dict[str, str] = {}
+    spoken: tuple[Language, ...] = ("en", language)
+    for one in spoken:
+        for area in areas(one):
+            found.update(area_words(area, one))
+    return found
 
 
 def t(key: str, **values: Any) -> str:
@@ -23,7 +70,7 @@ def t(key: str, **values: Any) -> str:
 
     Values are put in once: braces inside them stay as they are.
     """
-    text = words()[key]
+    text = words(_speaking.get())[key]
     parts = text.split("{")
     out = [parts[0]]
     for part in parts[1:]:
@@ -34,7 +81,7 @@ def t(key: str, **values: Any) -> str:
 
 def known(key: str, default: str) -> str:
     """The string at `key`, or `default` where there is none."""
-    return words().get(key, default)
+    return words(_speaking.get()).get(key, default)
 
 
 def pretty(name: str) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import WIDTHS, Visit, browser, until
 from report_fixture import make_run
 from test_reports_contamination import contaminated_run
 from test_reports_page import HOSTILE
@@ -20,62 +19,9 @@ from espalier.reports.page import build_report
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic",
-]  # fmt: skip
-WIDTHS = (390, 1280, 1920)
+__all__ = ["browser"]
+
 ROWS = 60
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    executable = CHROMIUM if Path(CHROMIUM).exists() else shutil.which("chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        absent("playwright is not installed")
-    if executable is None:
-        absent("chromium is not installed")
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        yield found
-        found.close()
-
-
-def absent(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{reason}, and continuous integration has to have it")
-    pytest.skip(reason)
-
-
-class Visit:
-    """A page opened from its file with the network off; counts whatever it should not do."""
-
-    def __init__(self, browser: Any, path: Path, **options: Any) -> None:
-        options = {"viewport": {"width": 1280, "height": 900}, **options}
-        self.context = browser.new_context(offline=True, **options)
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(60_000)
-        self.problems: list[str] = []
-        self.url = path.resolve().as_uri()
-        self.page.on("console", lambda message: self.problems.append(f"console: {message.text}"))
-        self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
-        self.page.on("dialog", lambda dialog: self.problems.append(f"dialog: {dialog.message}"))
-        self.page.on("request", self._request)
-
-    def _request(self, request: Any) -> None:
-        if request.url.split("#")[0] != self.url and not request.url.startswith("data:"):
-            self.problems.append(f"request: {request.url}")
-
-    def open(self, hash: str = "") -> Any:
-        self.page.goto(self.url + hash)
-        self.page.wait_for_selector("html[data-ready]")
-        return self.page
-
-    def close(self) -> None:
-        self.context.close()
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +46,6 @@ def table(report: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
     rows = pyarrow.parquet.read_table(report.parent / "evaluate/scores.parquet").to_pylist()
     return {(row["id"], row["model"]): row for row in rows}
-
-
-def until(page: Any, condition: Callable[[], bool]) -> None:
-    """Wait for an effect of a debounced control; the page's policy forbids polling inside it."""
-    for _ in range(1200):
-        if condition():
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError("it did not happen within a minute")
 
 
 def shown(page: Any) -> int:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import Visit, browser, until
 from curate_fixture import make_folder, read_lines, spending
-from test_reports_browser import Visit, browser, until
 from test_reports_page import HOSTILE
 
 from espalier.curate.statistics import write_statistics

@@ -12,6 +12,9 @@ function t(key, values = {}) {
   });
 }
 
+// The string at `key`, or `fallback` where there is none.
+const known = (key, fallback) => (Object.hasOwn(STRINGS, key) ? STRINGS[key] : fallback);
+
 const MINUS = "\u2212";
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 

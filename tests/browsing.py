@@ -1,0 +1,104 @@
+"""A real browser for the tests of pages: offline, counting whatever a page should not do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic",
+]  # fmt: skip
+WIDTHS = (390, 1280, 1920)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium for the tests of one file, which imports this fixture by name."""
+    executable = CHROMIUM if Path(CHROMIUM).exists() else shutil.which("chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        absent("playwright is not installed")
+    if executable is None:
+        absent("chromium is not installed")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+def absent(reason: str) -> None:
+    """Skip; fail in continuous integration, which has to have what is absent here."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason}, and continuous integration has to have it")
+    pytest.skip(reason)
+
+
+class Visit:
+    """A page opened from its file with the network off; counts whatever it should not do."""
+
+    def __init__(self, browser: Any, path: Path, **options: Any) -> None:
+        options = {"viewport": {"width": 1280, "height": 900}, "locale": "en-US", **options}
+        self.context = browser.new_context(offline=True, **options)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(60_000)
+        self.problems: list[str] = []
+        self.url = path.resolve().as_uri()
+        self.page.on("console", lambda message: self.problems.append(f"console: {message.text}"))
+        self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        self.page.on("dialog", lambda dialog: self.problems.append(f"dialog: {dialog.message}"))
+        self.page.on("request", self._request)
+
+    def _request(self, request: Any) -> None:
+        if request.url.split("#")[0] != self.url and not request.url.startswith("data:"):
+            self.problems.append(f"request: {request.url}")
+
+    def open(self, hash: str = "") -> Any:
+        """Go to the page, with this address after its `#`; returns when its script is done."""
+        self.page.goto(self.url + hash)
+        self.page.wait_for_selector("html[data-ready]")
+        return self.page
+
+    def close(self) -> None:
+        self.context.close()
+
+
+def until(page: Any, condition: Callable[[], bool]) -> None:
+    """Wait for an effect of a debounced control; the page's policy forbids polling inside it."""
+    for _ in range(1200):
+        if condition():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("it did not happen within a minute")
+
+
+def axe(page: Any, within: str | None = None) -> list[str]:
+    """What axe-core finds serious or critical on the page as it stands: one line a rule.
+
+    `within` is a CSS selector that the check keeps to. The script of axe-core comes from the
+    package axe-playwright-python and is put in past the page's policy, as a debugger would.
+    """
+    try:
+        from axe_playwright_python.sync_playwright import Axe
+    except ModuleNotFoundError:
+        absent("axe-playwright-python is not installed")
+    found = Axe().run(page, context=within, options={"resultTypes": ["violations"]})
+    return [
+        f"{rule['id']} ({rule['impact']}): {rule['help']}: "
+        + "; ".join(" ".join(map(str, node["target"])) for node in rule["nodes"][:5])
+        for rule in found.response["violations"]
+        if rule["impact"] in ("serious", "critical")
+    ]
+
+
+def overflowing(page: Any) -> int:
+    """By how many pixels the page is wider than its window."""
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    return int(page.evaluate(wide))
