@@ -77,21 +77,28 @@ def _help(args: argparse.Namespace) -> int:
 
 
 def _sheet(args: argparse.Namespace) -> int:
-    from espalier.evaluate.rating_sheet import read_answers, sheet_rows, write_sheet
+    from espalier.blind import read_answers
+    from espalier.evaluate.rating_sheet import sheet_rows, write_sheet
     from espalier.progress import say
 
+    scale = _scale(args.rubric)
     models = [name.strip() for name in (args.models or "").split(",") if name.strip()]
     rows = sheet_rows(
         read_answers(Path(args.run)),
         args.kind,
-        scale=_scale(args.rubric),
+        scale=scale,
         models=models,
         count=args.count,
         seed=args.seed,
     )
     write_sheet(Path(args.output), rows)
-    fill = "`verdict` with A, B or tie" if args.kind == "pairs" else "marks from 1 to 5"
-    say(f"{len(rows):,} rows in {args.output}: fill in {fill}; one copy a rater, named after them")
+    parts = [f"1 to 5 in {', '.join(scale.marks)}"] if scale.marks else []
+    parts += [f"pass or fail in {', '.join(scale.checks)}"] if scale.checks else []
+    fill = "A, B or tie in verdict" if args.kind == "pairs" else "; ".join(parts)
+    say(f"{len(rows):,} rows in {args.output}: fill in {fill}. One copy a rater, named after them")
+    if args.kind == "marks":
+        for name, text in scale.about.items():
+            say(f"  {name}: {text}")
     return 0
 
 

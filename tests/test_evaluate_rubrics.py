@@ -212,7 +212,7 @@ def options_of(tmp_path: Path) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.ci_slice
 def test_an_own_rubric_from_file_to_columns_and_ratings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def say(prompt: str) -> str:
         mark = 4 if answer_of(prompt).startswith("green") else 2
@@ -234,7 +234,11 @@ def test_an_own_rubric_from_file_to_columns_and_ratings(
     assert "Friendly, never servile" in described["judge_tone"]
     # A sheet by the same rubric, filled in, comes back as columns.
     words = ["ratings", "sheet", str(tmp_path / "run"), "--kind", "marks"]
+    capsys.readouterr()
     assert main([*words, "--rubric", str(file), "--output", str(sheet)]) == 0
+    said = capsys.readouterr().out
+    assert "1 to 5 in tone, 简洁; pass or fail in cites_source" in said
+    assert "tone: Friendly, never servile." in said
     with sheet.open(encoding="utf-8-sig", newline="") as handle:
         filled = [row | {"tone": "5", "简洁": "1"} for row in csv.DictReader(handle)]
     with sheet.open("w", encoding="utf-8", newline="") as handle:
