@@ -94,13 +94,13 @@ def run(context: StageContext) -> dict[str, Any]:
     scorers = prepare(context, evalset)
     check_sources(subjects)
     subjects = with_engines(subjects, len(evalset), options)
+    shots = None
+    if any(model.few_shot for model in options.models):
+        shots = read_shots(context.path(options.few_shot_from), evalset, seed)
     files = training_files(context, options.contamination, context.path(options.set))
     shared = None
     if files and options.contamination is not None:
         shared = find_contamination(evalset, files, options.contamination)
-    shots = None
-    if any(model.few_shot for model in options.models):
-        shots = read_shots(context.path(options.few_shot_from), evalset, seed)
     apis = [model.api for model in options.models if model.api is not None]
     judge = judge_spec(options, context.shared.judge)
     apis += [] if judge is None else [judge]
@@ -212,7 +212,8 @@ def _answer(
             subject, engine, evalset, options, folder=folder, shots=shots, corpus=corpus
         )
 
-    return {
+    # A file that does not fit the set is told before any model answers.
+    answered = {
         subject.name: answer_all(
             subject,
             evalset,
@@ -223,8 +224,9 @@ def _answer(
             meter=meter,
             then=score,
         )
-        for subject in subjects
+        for subject in sorted(subjects, key=lambda one: one.kind != "predictions")
     }
+    return {subject.name: answered[subject.name] for subject in subjects}
 
 
 def _judged(

@@ -22,6 +22,7 @@ from espalier.evaluate.rewards import RewardModel
 from espalier.evaluate.significance import Column
 from espalier.evaluate.table import headline
 from espalier.recipe import recipe_from
+from espalier.rewarding import RewardScore
 from espalier.running import run_stages
 
 COUNT = 20
@@ -154,9 +155,12 @@ class Scorer:
     def __init__(self) -> None:
         self.seen = 0
 
-    def score(self, prompts: Sequence[Any], given: Sequence[str], metas: Any) -> list[float]:
+    def score_counted(
+        self, prompts: Sequence[Any], given: Sequence[str], metas: Any
+    ) -> list[RewardScore]:
         self.seen += len(given)
-        return [{"n3": math.nan, "n4": math.inf}.get(text, float(len(text))) for text in given]
+        strange = {"n3": math.nan, "n4": math.inf}
+        return [RewardScore(strange.get(text, float(len(text)))) for text in given]
 
 
 def test_rewards_that_are_no_numbers_are_left_out_and_told(
@@ -259,3 +263,18 @@ def test_everything_at_once_in_the_stage(tmp_path: Path, monkeypatch: pytest.Mon
     assert {c["n"] for c in summary["comparisons"] if c["metric"] == "exact_match"} == {shared}
     text = headline(summary, columns=200)
     assert f"n={expected['early']}: " in text and "not the same ones as its rivals" in text
+
+
+def test_a_file_that_does_not_fit_is_told_before_any_model_answers(tmp_path: Path) -> None:
+    sets = [{"prompt": prompt(n), "completion": f"n{n}"} for n in range(3)]
+    other = [{"prompt": "Who wrote that novel about a whale?", "response": "M."}] * 3
+    options = {
+        "set": str(write(tmp_path / "set.jsonl", sets)),
+        "models": [
+            {"name": "paid", "api": {"engine": "offline"}},
+            {"name": "file", "predictions": str(write(tmp_path / "p.jsonl", other))},
+        ],
+    }
+    with pytest.raises(InputError, match="No row of the predictions file"):
+        run_stages(recipe_from({"name": "t", "evaluate": options}), tmp_path / "run", ["evaluate"])
+    assert not (tmp_path / "run" / "evaluate" / "answers").exists()
