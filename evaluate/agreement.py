@@ -1,9 +1,5 @@
-"""How far raters agree: Krippendorff's alpha, shares of equal ratings, rank correlation.
-
-Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability": any number of raters, missing
-ratings allowed. A unit (an answer, or a pair of answers) that m raters valued gives each ordered
-pair of its values the weight 1 / (m - 1); alpha is a function of the sum of these coincidences
-over the units, so a bootstrap over units only has to add them up differently.
+"""How far raters agree: Krippendorff's alpha with an interval, shares of equal ratings, rank
+correlation.
 """
 
 from __future__ import annotations
@@ -11,18 +7,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from statistics import NormalDist
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from espalier.alpha import Level, alpha_of, coincidences, equal_share
 from espalier.evaluate.clusters import Groups, summed
 from espalier.evaluate.resampling import bootstrap_sums, percentile_interval
 
 Array = NDArray[np.float64]
-Level = Literal["nominal", "ordinal", "interval"]
 # The ratings of one unit: one number a rater, None where a rater gave none.
 Unit = Sequence[float | None]
 
@@ -75,48 +69,6 @@ def krippendorff(
         low, high = percentile_interval(samples, confidence) or (None, None)
     ratings = sum(map(len, chosen))
     return Agreement(level, alpha, low, high, len(paired), ratings, equal_share(chosen))
-
-
-def coincidences(units: Sequence[Sequence[float]]) -> tuple[Array, Array]:
-    """The values that occur, sorted (v), and the coincidences by unit (units, v, v)."""
-    values = np.unique(np.concatenate([np.asarray(unit, dtype=np.float64) for unit in units]))
-    counts = np.zeros((len(units), len(values), len(values)))
-    for number, unit in enumerate(units):
-        places = np.searchsorted(values, np.asarray(unit, dtype=np.float64))
-        times = np.bincount(places, minlength=len(values)).astype(np.float64)
-        counts[number] = (np.outer(times, times) - np.diag(times)) / (len(unit) - 1)
-    return values, counts
-
-
-def alpha_of(coincidence: Array, values: Array, level: Level) -> Array:
-    """Alpha of summed coincidences (..., v, v); nan where there is nothing to tell apart.
-
-    alpha = 1 - (n - 1) * sum(o * d) / sum(n_c * n_k * d), d being the squared difference of two
-    values at the level of measurement.
-    """
-    marginal = coincidence.sum(axis=-1)
-    n = marginal.sum(axis=-1)
-    distance = _distance(marginal, values, level)
-    observed = (coincidence * distance).sum(axis=(-2, -1))
-    expected = (marginal[..., :, None] * marginal[..., None, :] * distance).sum(axis=(-2, -1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(expected > 0, 1 - (n - 1) * observed / expected, np.nan))
-
-
-def _distance(marginal: Array, values: Array, level: Level) -> Array:
-    if level == "interval":
-        return np.asarray((values[:, None] - values[None, :]) ** 2)
-    if level == "nominal":
-        return 1.0 - np.eye(len(values))
-    # Ordinal: how many ratings lie between the two values, each end counted half.
-    below = np.cumsum(marginal, axis=-1) - marginal / 2
-    return np.asarray((below[..., :, None] - below[..., None, :]) ** 2)
-
-
-def equal_share(units: Sequence[Sequence[float]]) -> float | None:
-    """The share of pairs of ratings of one unit that are the same value."""
-    pairs = [one == other for unit in units for one, other in combinations(unit, 2)]
-    return sum(pairs) / len(pairs) if pairs else None
 
 
 def _number(value: Array) -> float | None:

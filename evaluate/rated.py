@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
+from espalier.blind import mark_item, pair_item
 from espalier.errors import InputError
 from espalier.evaluate.evalset import EvalSet
-from espalier.evaluate.ratings import Rating, RatingFile, mark_item, pair_item
+from espalier.evaluate.ratings import Rating, RatingFile
 from espalier.text import normalise
 
 Answers = Mapping[str, Sequence[str | None]]

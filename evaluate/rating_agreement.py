@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from espalier.evaluate.agreement import Level, concordance, krippendorff, spearman
+from espalier.alpha import Level
+from espalier.evaluate.agreement import concordance, krippendorff, spearman
 from espalier.evaluate.judge_pairs import WORTH, Meeting
 from espalier.evaluate.metric import Scored
 from espalier.evaluate.rated import PairPlace, Place, Rated

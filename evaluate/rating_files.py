@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-from espalier.evaluate.agreement import Level, krippendorff
+from espalier.alpha import Level
+from espalier.evaluate.agreement import krippendorff
 from espalier.evaluate.ratings import Rating, RatingFile
+from espalier.terminal import visible
 
 RESAMPLES = 1000
 
@@ -26,9 +28,9 @@ def files_agreement(files: Sequence[RatingFile]) -> str:
                 given[rating.rater] = value
     raters = sorted({rating.rater for file in files for rating in file.ratings})
     count = sum(len(file.ratings) for file in files)
-    lines = [f"{count:,} ratings by {len(raters)}: {', '.join(raters)}"]
+    lines = [f"{count:,} ratings by {len(raters)}: {visible(', '.join(raters))}"]
     if replaced:
-        names = ", ".join(sorted({rater for rater, _ in replaced}))
+        names = visible(", ".join(sorted({rater for rater, _ in replaced})))
         lines.append(
             f"{len(replaced):,} were rated again by the same person ({names}); the last rating "
             "counts. Are these two people? Then give them names in a column `rater`."

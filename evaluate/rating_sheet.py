@@ -11,52 +11,18 @@ import csv
 import io
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-from espalier.errors import InputError, UsageError
-from espalier.evaluate.ratings import mark_item, pair_item
+from espalier.blind import Shown, answers_of, mark_item, pair_item, pairs_shown
+from espalier.errors import UsageError
 from espalier.files import atomic_write_text
-from espalier.formats.files import BadRow, read_rows
 from espalier.records import dump_line
 from espalier.rubrics import QUALITY, Scale
 
 Kind = Literal["pairs", "marks"]
 # A cell that begins so is run as a formula by spreadsheet programs.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One answer of a run."""
-
-    prompt_id: str
-    prompt: str
-    model: str
-    answer: str
-
-
-def read_answers(run: Path) -> list[Shown]:
-    """The answers of a finished evaluation; raises InputError where the run has none."""
-    path = run / "evaluate" / "scores.parquet"
-    if not path.is_file():
-        raise InputError(
-            "The run has no finished evaluation to rate.",
-            where=str(path),
-            expected="a run folder in which `espalier evaluate` is done",
-            hint="run the evaluation first",
-        )
-    found = []
-    for row in read_rows(path):
-        if not isinstance(row, BadRow):
-            value = row.value
-            found.append(
-                Shown(str(value["id"]), str(value["prompt"]), str(value["model"]),
-                      str(value["answer"] or ""))
-            )  # fmt: skip
-    return found
 
 
 def sheet_rows(
@@ -73,14 +39,8 @@ def sheet_rows(
     Pairs of equal answers are left out, since there is nothing to choose; equal answers to one
     prompt are marked once. Raises UsageError for a model that the run does not have.
     """
-    known = list(dict.fromkeys(one.model for one in answers))
-    unknown = [name for name in models if name not in known]
-    if unknown:
-        raise UsageError(
-            f"The run has no model '{unknown[0]}'.", expected=f"some of: {', '.join(known)}"
-        )
     rng = random.Random(f"{seed}:sheet:{kind}")
-    chosen = [one for one in answers if not models or one.model in models]
+    chosen = answers_of(answers, models)
     rows = list(_pairs(chosen, rng) if kind == "pairs" else _marks(chosen, scale))
     unique = list({row["item"].partition("-")[0]: row for row in rows}.values())
     rng.shuffle(unique)
@@ -95,22 +55,16 @@ def sheet_rows(
 
 
 def _pairs(answers: Sequence[Shown], rng: random.Random) -> Iterator[dict[str, str]]:
-    by_prompt: dict[str, list[Shown]] = {}
-    for one in answers:
-        by_prompt.setdefault(one.prompt_id, []).append(one)
-    for group in by_prompt.values():
-        for pair in combinations(group, 2):
-            if pair[0].answer.strip() == pair[1].answer.strip():
-                continue
-            first, second = rng.sample(pair, 2)
-            yield {
-                "item": pair_item(first.prompt, first.answer, second.answer),
-                "prompt": first.prompt,
-                "answer_a": first.answer,
-                "answer_b": second.answer,
-                "verdict": "",
-                "comment": "",
-            }
+    for pair in pairs_shown(answers):
+        first, second = rng.sample(pair, 2)
+        yield {
+            "item": pair_item(first.prompt, first.answer, second.answer),
+            "prompt": first.prompt,
+            "answer_a": first.answer,
+            "answer_b": second.answer,
+            "verdict": "",
+            "comment": "",
+        }
 
 
 def _marks(answers: Sequence[Shown], scale: Scale) -> Iterator[dict[str, str]]:

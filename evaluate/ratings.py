@@ -20,7 +20,6 @@ from espalier.evaluate.predictions import ID_FIELDS
 from espalier.evaluate.rows import row_error
 from espalier.formats.files import BadRow, read_rows
 from espalier.judging import HIGHEST, LOWEST, parse_pairwise
-from espalier.records import content_id
 from espalier.rubrics import SCALES, Scale, spelling
 
 RATER_FIELDS = ("rater", "annotator", "labeler", "user", "worker", "评分人")
@@ -57,17 +56,6 @@ class Criteria:
 
 
 BUILT_IN = Criteria.of()
-
-
-def mark_item(prompt: str, answer: str) -> str:
-    """The name of an answer on a blind sheet: a hash of what is shown."""
-    return content_id("rated answer", prompt, answer)
-
-
-def pair_item(prompt: str, first: str, second: str) -> str:
-    """The name of two answers on a blind sheet; `-1` or `-2` tells their order apart."""
-    one, other = sorted((first, second))
-    return f"{content_id('rated pair', prompt, one, other)}-{1 if first == one else 2}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +177,7 @@ def _blind(item: str, worth: float | None, where: str) -> tuple[str, float | Non
     match = _PAIR_ITEM.fullmatch(item)
     if match is None:
         raise InputError(
-            f"The item '{item[:60]}' is none of a sheet of pairs.",
+            f"The item {item[:60]!r} is none of a sheet of pairs.",
             where=where,
             expected="16 hex digits and -1 or -2, as the sheet had it",
         )

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from espalier.alpha import equal_share
 from espalier.evaluate.agreement import (
     Level,
     concordance,
-    equal_share,
     krippendorff,
     ranks,
     spearman,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from espalier.blind import Shown, mark_item, pair_item, read_answers
 from espalier.cli import main
 from espalier.errors import InputError, UsageError
 from espalier.evaluate.agreement import krippendorff
@@ -20,8 +21,8 @@ from espalier.evaluate.rated import Rated, place_ratings
 from espalier.evaluate.rating_agreement import rating_summary
 from espalier.evaluate.rating_files import files_agreement
 from espalier.evaluate.rating_scores import Settings, rating_columns
-from espalier.evaluate.rating_sheet import Shown, read_answers, sheet_rows, write_sheet
-from espalier.evaluate.ratings import RatingFile, mark_item, pair_item, read_ratings
+from espalier.evaluate.rating_sheet import sheet_rows, write_sheet
+from espalier.evaluate.ratings import RatingFile, read_ratings
 from espalier.judging import read_comparison
 from espalier.recipe import recipe_from
 from espalier.records import Message
@@ -413,6 +414,17 @@ def test_agreement_from_files_alone(tmp_path: Path) -> None:
     assert "equal 50 %, 2 of 2 rated" in text
     assert "accuracy: no alpha, all ratings are the same" in text
     assert isinstance(files[0], RatingFile)
+
+
+def test_one_name_for_two_people_is_told(tmp_path: Path) -> None:
+    files = []
+    for folder, mark in (("a", 2), ("b", 4)):
+        (tmp_path / folder).mkdir()
+        row = {"id": "q0", "model": "x", "accuracy": mark}
+        files.append(read_ratings(lines(tmp_path / folder / "\x1b[2Jratings.jsonl", [row])))
+    said = files_agreement(files)
+    assert "1 were rated again by the same person" in said and "column `rater`" in said
+    assert "\x1b" not in said
 
 
 def test_the_verb_tells_agreement_and_what_is_wrong(
