@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from vllm_models import VLLM
+from vllm_models import VLLM, children_of
 
 from espalier.engines import open_engine
 from espalier.engines.base import EngineSpec, Request
@@ -49,12 +48,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
 
 
-def children(word: str) -> list[str]:
-    """The command lines of processes of this user that hold the word."""
-    listed = subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True, check=True)
-    return [line for line in listed.stdout.splitlines() if word in line and "ps -eo" not in line]
-
-
 def test_every_prompt_of_every_model_is_answered(run: Path) -> None:
     summary: dict[str, Any] = json.loads((run / "evaluate" / "summary.json").read_text("utf-8"))
     assert [model["name"] for model in summary["models"]] == ["base", "base-few-shot", "sft"]
@@ -68,8 +61,7 @@ def test_every_prompt_of_every_model_is_answered(run: Path) -> None:
     overlap = {s["model"]: s["value"] for s in summary["scores"] if s["metric"] == "rougeL"}
     assert overlap["sft"] > 3 * overlap["base"]  # it has learnt something
     # One model after the other, and the processes of all of them are gone.
-    assert not children(str(run / "sft" / "model"))
-    assert not children(f"vllm_child.py {os.getpid()}")
+    assert not children_of(os.getpid())
 
 
 def test_greedy_answers_agree_with_transformers_token_by_token(run: Path) -> None:

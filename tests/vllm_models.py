@@ -34,6 +34,20 @@ def save_tiny(folder: Path, *, seed: int = 0, context: int = 512) -> Path:
     return folder
 
 
+def children_of(parent: int) -> list[int]:
+    """The processes that a process started itself and that still run, `ps` aside. (vLLM gives
+    its processes names of their own, so they can't be found by their command lines.)"""
+    listed = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,stat=,comm="], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split(None, 3) for line in listed.splitlines()]
+    return [
+        int(pid)
+        for pid, above, state, name in rows
+        if int(above) == parent and state[0] != "Z" and name.strip() != "ps"
+    ]
+
+
 def group_of(leader: int) -> list[int]:
     """The processes of a group that still run."""
     listed = subprocess.run(

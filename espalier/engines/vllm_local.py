@@ -8,6 +8,7 @@ needs no `__main__` guard; and its output can be kept off the terminal.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,16 +94,12 @@ class VLLMEngine:
             return
         running = self._started()
         asked = _asked(running, requests, sampling, self.seed)
-        try:
+        with self._afresh(running):
             for index, answer in running.exchange(asked):
                 completion = running.completion(asked[index], answer)
                 if arrived is not None:
                     arrived(index, completion)
                 yield index, completion
-        except StageError:
-            if not running.alive:
-                self.close()  # the next call starts afresh
-            raise
 
     def score(self, sequences: Sequence[Sequence[int]]) -> Iterator[TokenScores]:
         """Yield the scores of each sequence of token ids, in their order.
@@ -116,19 +113,31 @@ class VLLMEngine:
         asked = [_to_score(sequence) for sequence in sequences]
         waiting: dict[int, TokenScores] = {}
         following = 0
-        for index, answer in running.exchange(asked):
-            scores = answer.get("scores", ())  # a token alone is not asked about
-            check_finite(scores)
-            waiting[index] = TokenScores(
-                tuple(scores), tuple(answer.get("best", ())), tuple(answer.get("best_scores", ()))
-            )
-            while following in waiting:
-                yield waiting.pop(following)
-                following += 1
+        with self._afresh(running):
+            for index, answer in running.exchange(asked):
+                scores, best, best_scores = (
+                    tuple(answer.get(name, ()))  # a token alone is not asked about
+                    for name in ("scores", "best", "best_scores")
+                )
+                check_finite(scores)
+                waiting[index] = TokenScores(scores, best, best_scores)
+                while following in waiting:
+                    yield waiting.pop(following)
+                    following += 1
 
     def longest(self) -> int:
         """The most tokens of prompt and answer together; loads the model."""
         return self._started().longest
+
+    @contextmanager
+    def _afresh(self, running: _Running) -> Iterator[None]:
+        """When vLLM has ended, the next call starts it again."""
+        try:
+            yield
+        except StageError:
+            if not running.alive:
+                self.close()
+            raise
 
     def _started(self) -> _Running:
         if self._running is None:
