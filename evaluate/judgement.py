@@ -154,9 +154,11 @@ def judge_models(
     return result
 
 
-def _referenced(config: JudgeConfig, evalset: EvalSet, rows: Sequence[int]) -> int:
-    """On how many prompts the judge saw a reference."""
-    return sum(evalset.rows[row].reference is not None for row in rows) if config.reference else 0
+def _referenced(config: JudgeConfig, evalset: EvalSet, rows: Sequence[int]) -> int | None:
+    """On how many prompts the judge saw a reference; None where it was to see none."""
+    if not config.reference:
+        return None
+    return sum(evalset.rows[row].reference is not None for row in rows)
 
 
 def _write(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
@@ -176,6 +178,12 @@ def _warnings(
                 f"The judge, {spec.model}, is also the model '{subject.name}': judges favour "
                 "their own answers."
             )
+    shown = summary["reference"]
+    if shown is not None and shown < summary["prompts"]:
+        yield (
+            f"The judge saw a reference on {shown:,} of {summary['prompts']:,} prompts; the others "
+            "have none."
+        )
     unread = sum(one["unread"] for one in summary["rubrics"])
     if unread:
         asked = sum(one["asked"] for one in summary["rubrics"])

@@ -346,6 +346,7 @@ def test_the_embedded_judge_judges_offline(
     options = files | {"judge": {"rubrics": ["quality", "hhh"], "prompts": 8}}
     summary = evaluated(tmp_path, options)
     judge = summary["judge"]
+    assert judge["reference"] is None
     assert judge["synthetic"] and judge["engine"] == "offline" and judge["prompts"] == 8
     # 8 prompts: two models by two rubrics, and one pair in both orders.
     assert judge["replies"] == 8 * (2 * 2 + 2)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from test_evaluate_judge import Scripted, answer_of, asker, evaluated, the_set, write
 
 import espalier.engines
@@ -157,6 +159,26 @@ def test_the_judge_sees_the_reference_only_when_asked_to() -> None:
     assert places == sorted(places) and "reference answer is shown" in shown[: places[0]]
     assert "reference:shown" in asker(str, reference=True)[0].signature
     assert "reference" not in asker(str)[0].signature
+
+
+def test_a_set_with_few_references_is_told_of(tmp_path: Path) -> None:
+    options = options_of(tmp_path)
+    rows = [json.loads(line) for line in Path(options["set"]).read_text("utf-8").splitlines()]
+    write(Path(options["set"]), [{"id": r["id"], "prompt": r["prompt"]} if i else r
+                                 for i, r in enumerate(rows)])  # fmt: skip
+    summary = evaluated(tmp_path, options | {"judge": {"reference": True, "pairs": "none"}})
+    assert summary["judge"]["reference"] == 1
+    assert any("saw a reference on 1 of 6 prompts" in text for text in summary["warnings"])
+    assert "reference:shown" in summary["metrics"][-1]["signature"]
+
+
+def test_the_rubric_of_the_documentation_is_one() -> None:
+    page = (Path(__file__).parents[1] / "docs/evaluation.md").read_text("utf-8")
+    block = page[page.index("  name: house ") :].partition("```")[0]
+    scale = scales_of([RubricConfig.model_validate(yaml.safe_load(textwrap.dedent(block)))], Path)[
+        0
+    ]
+    assert list(scale.marks) == ["tone"] and list(scale.checks) == ["cites_source"]
 
 
 # --- people ----------------------------------------------------------------------------------
