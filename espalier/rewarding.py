@@ -121,7 +121,7 @@ class RewardScorer:
         mean: float,
         deviation: float,
         dtype: str,
-        token_budget: int,
+        token_budget: int | None = None,
         label: str | int | None = None,
         template: str | None = None,
     ) -> None:

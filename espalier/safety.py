@@ -142,7 +142,6 @@ class SafetyFilter:
             mean=0.0,
             deviation=1.0,
             dtype="auto",
-            token_budget=8192,
             label=self.config.label,
             template=self.config.template,
         )

@@ -157,7 +157,8 @@ class HubMetricConfig(BaseModel):
     given: Literal["text", "number", "label"] = Field(
         "text",
         description="What answers and references are handed over as: number: the number that the "
-        "text is; label: its place in `labels` (-1: none of them).",
+        "text is; label: its place in `labels` (-1: none of them). Rows whose reference is none are "
+        "left out.",
     )
     labels: list[str] = Field(default_factory=list, description="Labels, for `given: label`.")
     references: Literal["one", "list", "none"] = Field(
@@ -243,7 +244,11 @@ class EvaluateConfig(MetricFields):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Number type of local models; auto takes the type they were saved in."
     )
-    token_budget: int = Field(8192, ge=64, description="Tokens a forward pass when scoring.")
+    token_budget: int | None = Field(
+        None,
+        ge=64,
+        description="Tokens a forward pass when scoring (default: 2,048 on a CPU, else 8,192).",
+    )
     resamples: int = Field(2000, ge=100, description="Bootstrap resamples for the intervals.")
     permutations: int = Field(
         10000, ge=100, description="Random exchanges for the p-value of a difference."

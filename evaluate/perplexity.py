@@ -146,7 +146,7 @@ def score_conversations(
     *,
     skipped: Sequence[int] | None = None,
     metas: Sequence[Mapping[str, Any]] | None = None,
-    token_budget: int = 8192,
+    token_budget: int | None = None,
     limit: int | None = None,
 ) -> list[TextScore | None]:
     """Score conversations whose last turn is the answer; None for one longer than `limit` tokens.
@@ -186,7 +186,7 @@ def score_texts(
     tokenizer: Any,
     texts: Sequence[str],
     *,
-    token_budget: int = 8192,
+    token_budget: int | None = None,
     limit: int | None = None,
     windows: str = "pieces",
 ) -> list[TextScore | None]:
@@ -215,7 +215,7 @@ def score_texts(
 
 
 def _logprobs(
-    model: Any, sequences: Sequence[Sequence[int]], token_budget: int
+    model: Any, sequences: Sequence[Sequence[int]], token_budget: int | None
 ) -> Sequence[np.ndarray[Any, Any]]:
     """`token_logprobs` of a model of transformers, or of an engine that scores."""
     if not isinstance(model, ScoringEngine):

@@ -113,7 +113,7 @@ def _taken(folder: Path, inputs: Mapping[str, Any]) -> set[str]:
     }
 
 
-def open_scorer(found: RewardModel, *, dtype: str, token_budget: int) -> RewardScorer:
+def open_scorer(found: RewardModel, *, dtype: str, token_budget: int | None) -> RewardScorer:
     """Load the reward model."""
     return RewardScorer(
         found.folder,
