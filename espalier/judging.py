@@ -190,8 +190,11 @@ _VERDICT_KEYS = ("verdict", "winner", "better", "choice", "preference", "decisio
                  "结论", "判断", "选择", "胜者", "结果")  # fmt: skip
 
 
-def parse_pairwise(text: str) -> Verdict | None:
+def parse_pairwise(text: str, *, cut: bool = False) -> Verdict | None:
     """The verdict of a judge's reply; None where there is none or it contradicts itself.
+
+    Of a reply that was `cut` off only a verdict that is marked as one counts, not a sentence on
+    the way to it.
 
     Looks, in this order, for a JSON object with a verdict, a labelled verdict ("Verdict: A",
     "结论：B"; the last one counts), `[[A]]`, a last or first line that is only a verdict, and
@@ -210,6 +213,8 @@ def parse_pairwise(text: str) -> Verdict | None:
         found = pattern.findall(plain)
         if found:
             return _verdict(found[-1])
+    if cut:
+        return None
     lines = [line.strip() for line in plain.split("\n") if line.strip()]
     for line in (lines[-1], lines[0]) if lines else ():
         if verdict := _alone(line):
@@ -456,10 +461,13 @@ def reply_text(reply: Completion) -> str:
 _SWAPPED: dict[Verdict | None, Verdict | None] = {"A": "B", "B": "A", "tie": "tie", None: None}
 
 
-def read_comparison(forward_text: str, backward_text: str) -> Comparison:
-    """The replies to A before B and to B before A, read and put together."""
-    forward = parse_pairwise(forward_text)
-    backward = _SWAPPED[parse_pairwise(backward_text)]
+def read_comparison(
+    forward_text: str, backward_text: str, *, cut: tuple[bool, bool] = (False, False)
+) -> Comparison:
+    """The replies to A before B and to B before A, read and put together; `cut` says which of
+    them were cut off."""
+    forward = parse_pairwise(forward_text, cut=cut[0])
+    backward = _SWAPPED[parse_pairwise(backward_text, cut=cut[1])]
     verdict: Verdict | None
     if forward is None or backward is None:
         verdict = None

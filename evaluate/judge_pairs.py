@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from espalier.engines.base import Completion
 from espalier.evaluate.clusters import Groups
 from espalier.evaluate.config_judge import Pairs
 from espalier.evaluate.evalset import EvalSet
@@ -117,12 +118,17 @@ def compare_answers(
     meetings = [
         Meeting(*place, None)
         if place in equal
-        else Meeting(*place, read_comparison(reply_text(next(replies)), reply_text(next(replies))))
+        else Meeting(*place, _compared(next(replies), next(replies)))
         for place in places
     ]
     records = [_record(evalset.rows[meeting.row].id, meeting) for meeting in meetings]
     scored = [_win_rate(meetings, asker, baseline, len(evalset))] if meetings else []
     return Compared(meetings, scored, records)
+
+
+def _compared(forward: Completion, backward: Completion) -> Comparison:
+    cut = (forward.finish_reason == "length", backward.finish_reason == "length")
+    return read_comparison(reply_text(forward), reply_text(backward), cut=cut)
 
 
 def _record(row: str, meeting: Meeting) -> dict[str, Any]:

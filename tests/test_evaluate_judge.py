@@ -246,6 +246,19 @@ def test_verdicts_that_cant_be_read_are_counted_and_bounded() -> None:
     assert "I can't decide." in found.records[9]["replies"]
 
 
+def test_a_sentence_on_the_way_to_a_verdict_is_none_where_the_reply_was_cut() -> None:
+    def say(prompt: str) -> Completion:
+        a, _ = answers_of(prompt)
+        verdict = (
+            "Verdict: A, since" if "sure" in a + prompt else "Answer A is better at first, but"
+        )
+        return Completion(f"Let me think. {verdict}", "length")
+
+    answers = {"base": ["x", "sure x"], "new": ["y", "sure y"]}
+    (entry,), _, _ = judged(say, answers)
+    assert (entry["unread"], entry["flips"], entry["ties"]) == (1, 1, 1)
+
+
 def test_a_model_without_answers_is_left_out_of_its_pairs() -> None:
     answers = {"base": ["a", "b", None], "new": [None, "bbb", "c"]}
     (entry,), found, _ = judged(longer_wins, answers)

@@ -80,6 +80,17 @@ def test_pairwise_verdicts_are_read(text: str, expected: str | None) -> None:
     assert parse_pairwise(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("Answer A is better, but", None), ("A\nIt is", None), ("[[B]] since", "B"),
+     ("结论：A。因为", "A"), ('{"verdict": "B"} This', "B")],
+)  # fmt: skip
+def test_of_a_reply_that_was_cut_only_a_marked_verdict_counts(
+    text: str, expected: str | None
+) -> None:
+    assert parse_pairwise(text, cut=True) == expected
+
+
 def marks(*values: int, safe: bool = True) -> tuple[int, int, int, int, bool]:
     a, b, c, d = values
     return a, b, c, d, safe
