@@ -157,8 +157,8 @@ class HubMetricConfig(BaseModel):
     given: Literal["text", "number", "label"] = Field(
         "text",
         description="What answers and references are handed over as: number: the number that the "
-        "text is; label: its place in `labels` (-1: none of them). Rows whose reference is none are "
-        "left out.",
+        "text is; label: its place in `labels` (-1: none of them). Rows whose reference is no such "
+        "thing are left out.",
     )
     labels: list[str] = Field(default_factory=list, description="Labels, for `given: label`.")
     references: Literal["one", "list", "none"] = Field(

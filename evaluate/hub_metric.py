@@ -12,13 +12,15 @@ from typing import Any
 
 from espalier.errors import InputError, StageError, require
 from espalier.evaluate.config import HubMetricConfig
-from espalier.evaluate.evalset import EvalSet
+from espalier.evaluate.evalset import EvalSet, Row
 from espalier.evaluate.metric import Metric, RowValues, Scored
 from espalier.evaluate.significance import Column
 from espalier.files import hash_path
 from espalier.text import normalise
 
 WHERE = "evaluate.hub_metrics"
+# The label number of an answer that is none of the labels.
+NO_LABEL = -1
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
@@ -66,13 +68,18 @@ def try_module(hub: HubModule, evalset: EvalSet) -> None:
     Not where it is given all rows for one number: that may need more than a row. Raises
     InputError where it does not take what it is given, or gives no number.
     """
-    if hub.config.over == "corpus":
-        return
-    for row in evalset.rows:
-        pair = _given(hub.config, row.reference, row.reference) if row.reference else None
-        if pair is not None:
-            _by_row(hub, {row.id: pair})
-            return
+    config = hub.config
+    row = next((row for row in evalset.rows if _has_reference(config, row)), None)
+    if row is None and config.references != "none" and config.given != "text":
+        raise InputError(
+            f"No reference of the set is a {config.given}, as the metric '{config.path}' needs.",
+            where=WHERE,
+            expected="references such as " + ", ".join(config.labels or ["42"]),
+            hint="correct `given` or `labels` of hub_metrics",
+        )
+    pair = _given(config, row.reference, row.reference) if row and row.reference else None
+    if row is not None and pair is not None and config.over != "corpus":
+        _by_row(hub, {row.id: pair})
 
 
 def score_hub_metric(
@@ -82,8 +89,9 @@ def score_hub_metric(
 
     "rows" and "list" give a value a row, so that the column has the intervals that all columns
     have; for a module whose score on a corpus is not the mean of its rows, "corpus" is that
-    score. Rows without answer, or without reference where one is needed, have no value, nor have
-    those that are no number where numbers are given; `details` counts these as `left_out`.
+    score. Rows without answer have no value, nor have those without a reference (a number, a label
+    where these are given) where one is needed. Answers that are no numbers where numbers are given
+    have none either; `details` counts these as `left_out`.
     """
     config = hub.config
     scored = Scored(_metric(hub))
@@ -91,7 +99,7 @@ def score_hub_metric(
         rows = [
             index
             for index, (answer, row) in enumerate(zip(texts, evalset.rows, strict=True))
-            if answer is not None and (row.reference is not None or config.references == "none")
+            if answer is not None and _has_reference(config, row)
         ]
         pairs = {
             index: pair
@@ -164,6 +172,18 @@ def _sentence(module: Any) -> str:
     return first if len(first) <= 300 else first[:299] + "…"
 
 
+def _has_reference(config: HubMetricConfig, row: Row) -> bool:
+    """Whether the module can be asked about the row: it has a reference of the wanted kind."""
+    if config.references == "none":
+        return True
+    if row.reference is None:
+        return False
+    try:
+        return _as(config, row.reference) != NO_LABEL or config.given != "label"
+    except ValueError:
+        return False
+
+
 def _given(config: HubMetricConfig, answer: str, reference: str | None) -> tuple[Any, Any] | None:
     """Answer and reference as the module takes them; None where one is no number."""
     try:
@@ -182,7 +202,7 @@ def _as(config: HubMetricConfig, text: str) -> Any:
         return number
     if config.given == "label":
         keys = [normalise(label) for label in config.labels]
-        return keys.index(key) if (key := normalise(text)) in keys else -1
+        return keys.index(key) if (key := normalise(text)) in keys else NO_LABEL
     return text
 
 

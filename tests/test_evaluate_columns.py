@@ -267,6 +267,9 @@ def test_modules_of_evaluate_by_list_and_corpus(module: Path) -> None:
     told: dict[str, list[str | None]] = {"m": ["1,000", "x", "1,5", "nan"]}
     found = by_module(module, told, ["1000", "2", "15", "1"], given="number", key="share")
     assert found.rows["m"] == [1.0, None, None, None]
+    # A row whose reference is no label or number is none of the module's.
+    mixed = by_module(module, {"m": ["a poem", "no"]}, ["a poem", "no"], **labels, key="share")
+    assert mixed.rows["m"] == [None, 1.0]
     hub = load_module(HubMetricConfig(path=str(module), given="number", description="Mine."))
     assert left_out_warnings(hub, found) == [
         "counted: 3 of 4 answers of m are no numbers and have no score."
@@ -282,6 +285,7 @@ def test_modules_of_evaluate_by_list_and_corpus(module: Path) -> None:
         ({"options": {"nonsense": 1}}, "does not take what it is given: TypeError"),
         ({"given": "number"}, "several numbers"),
         ({"given": "number", "key": "none"}, "several numbers"),
+        ({"given": "label", "labels": ["yes"], "over": "corpus"}, "No reference of the set is a"),
         ({"given": "number", "key": "share", "options": {"fail": True}}, "KeyError: 'gone'"),
         ({"given": "number", "key": "share", "name": "answer"}, "that name is taken"),
     ],
