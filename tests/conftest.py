@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+# For this process and those that tests start: no hub, whatever the machine can reach.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def _no_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """Audit hook: only this machine can be reached from the tests' own process."""
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    else:
+        return
+    name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
+    if name and name not in ("localhost", "::1") and not name.startswith("127."):
+        raise OSError(f"tests have no network: {name}")
+
+
+sys.addaudithook(_no_network)
 
 
 @pytest.fixture(scope="session")
