@@ -58,14 +58,14 @@ def compared(
     tests: list[tuple[dict[str, Any], Metric, Comparison]] = []
     for pair in pairs:
         metrics = []
-        for name, one in zip(pair.scored, _comparisons(pair, settings), strict=True):
+        for name, one in zip(pair.scored, _comparisons(pair, settings.analysis()), strict=True):
             entry = _entry(pair.scored[name], one)
             metrics.append(entry)
             if one is not None and one.difference is not None:
                 tests.append((entry, pair.scored[name].metric, one))
         entries.append(_pair_facts(pair) | {"metrics": metrics, "slices": [], "notes": []})
     _decide(tests, settings)
-    coarse = _coarse(settings, tests, "")
+    coarse = _coarse(settings.analysis(), len(tests))
     for pair, entry in zip(pairs, entries, strict=True):
         entry["notes"] += coarse
         for by in settings.by:
@@ -73,7 +73,7 @@ def compared(
             entry["slices"] += sliced
             if not sliced:
                 entry["notes"].append(f"{by} has no two slices among these rows.")
-            entry["notes"] += _coarse(settings, sliced, f" in the slices of {by}")
+            entry["notes"] += _coarse(settings.analysis().finer(len(sliced)), len(sliced), by)
     outcomes = [_outcome(rule, pair, settings) for rule in rules for pair in pairs]
     return {
         "schema": SCHEMA,
@@ -89,14 +89,15 @@ def compared(
     }
 
 
-def _coarse(settings: Settings, tests: Sequence[object], what: str) -> list[str]:
+def _coarse(analysis: Analysis, family: int, by: str = "") -> list[str]:
     """Said where so many comparisons leave no room for a verdict."""
-    needed = settings.analysis().draws_needed(len(tests))
+    needed = analysis.draws_needed(family)
     if needed is None:
         return []
-    option = "permutations" if settings.test == "permutation" else "resamples"
+    option = "permutations" if analysis.test == "permutation" else "resamples"
+    where = f" in the slices of {by}" if by else ""
     return [
-        f"{len(tests):,} comparisons{what} need --{option} {needed} at least: with fewer, "
+        f"{family:,} comparisons{where} need --{option} {needed} at least: with fewer, "
         "corrected p-values can't be small enough for a verdict."
     ]
 
@@ -117,9 +118,9 @@ def _pair_facts(pair: Pair) -> dict[str, Any]:
     return {**sides, "rows": pair.rows, "left_out": left_out}
 
 
-def _comparisons(pair: Pair, settings: Settings) -> list[Comparison | None]:
+def _comparisons(pair: Pair, analysis: Analysis) -> list[Comparison | None]:
     tested = [name for name, one in pair.scored.items() if one.metric.tested]
-    found = settings.analysis().compare([pair.columns(name) for name in tested])
+    found = analysis.compare([pair.columns(name) for name in tested])
     by_name = dict(zip(tested, found, strict=True))
     return [by_name.get(name) for name in pair.scored]
 
@@ -208,9 +209,12 @@ def _sliced(pair: Pair, by: str, settings: Settings) -> list[dict[str, Any]]:
     """The tested metrics in each slice of a field, corrected over all of its slices."""
     entries: list[dict[str, Any]] = []
     tests: list[tuple[dict[str, Any], Metric, Comparison]] = []
-    for value, mask in masks_of(_labels(pair, by)).items():
+    masks = masks_of(_labels(pair, by))
+    family = len(masks) * sum(one.metric.tested for one in pair.scored.values())
+    for value, mask in masks.items():
         part = _restricted(pair, mask)
-        for name, one in zip(part.scored, _comparisons(part, settings), strict=True):
+        analysis = settings.analysis().finer(family)
+        for name, one in zip(part.scored, _comparisons(part, analysis), strict=True):
             if one is None or one.difference is None:
                 continue
             entry = {"by": by, "value": value} | _entry(part.scored[name], one)

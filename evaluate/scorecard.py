@@ -321,15 +321,17 @@ def _coarse(
     sliced: Sequence[Mapping[str, Any]],
 ) -> list[str]:
     """Tables of so many comparisons that none of their verdicts could be other than a tie."""
-    families = Counter(f"with {item['baseline']}" for item in comparisons)
-    largest = dict(families.most_common(1))
-    largest |= Counter(f"in the slices of {item['by']}" for item in sliced)
     option = "permutations" if analysis.test == "permutation" else "resamples"
+    largest = Counter(f"with {item['baseline']}" for item in comparisons).most_common(1)
+    found = [(count, where, analysis.draws_needed(count)) for where, count in largest]
+    for by, count in Counter(item["by"] for item in sliced).items():
+        needed = analysis.finer(count).draws_needed(count)
+        found.append((count, f"in the slices of {by}", needed))
     return [
         f"{count:,} comparisons {where} need `{option}: {needed}` at least: with fewer, corrected "
         "p-values can't be small enough for a verdict other than a tie."
-        for where, count in largest.items()
-        if (needed := analysis.draws_needed(count)) is not None
+        for count, where, needed in found
+        if needed is not None
     ]
 
 

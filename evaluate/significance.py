@@ -74,6 +74,9 @@ class Combine:
             return np.asarray(self.score(np.asarray(sums, dtype=np.float64)), dtype=np.float64)
 
 
+# Draws that the number of comparisons can raise the settings to: some seconds for 10,000 rows.
+MAX_DRAWS = 100_000
+
 # Row statistics (value, 1): the plain mean of the rows.
 MEAN = Combine(2, lambda sums: sums[..., 0] / sums[..., 1], "significance:MEAN")
 # Row statistics (negative log-likelihood in nats, tokens).
@@ -214,6 +217,19 @@ class Analysis:
         # Less rounding error: 1 - 0.95 is a little more than 0.05.
         needed = math.ceil(round(family / (1 - self.confidence), 6)) - 1
         return needed if draws < needed else None
+
+    def finer(self, family: int) -> Analysis:
+        """A new analysis whose draws are enough for verdicts among `family` comparisons.
+
+        It has MAX_DRAWS at most, and never fewer than this one.
+        """
+        draws = min(self.draws_needed(family) or 0, MAX_DRAWS)
+        finer = self.again()
+        if self.test == "permutation":
+            finer.permutations = max(finer.permutations, draws)
+        else:
+            finer.resamples = max(finer.resamples, draws)
+        return finer
 
     def again(self) -> Analysis:
         """A new analysis with the same settings, which remembers no column."""

@@ -47,14 +47,18 @@ def slice_comparisons(
 ) -> list[dict[str, Any]]:
     """Every model against the baseline in every slice.
 
-    p-values are corrected over all comparisons within the slices of one field.
+    p-values are corrected over all comparisons within the slices of one field, from as many draws
+    as so many comparisons need.
     """
     found = []
+    tested = [one for one in scored if one.metric.tested and can_be_sliced(one)]
+    tested = [one for one in tested if baseline in one.columns]
     for by, masks in parts.items():
+        family = len(masks) * sum(len(one.columns) - 1 for one in tested)
         entries: list[tuple[Scored, str, str, Comparison]] = []
         for value, mask in masks.items():
-            entries += _compared(value, mask, scored, baseline, analysis.again())
-        corrected = holm([one.p_value or 1.0 for *_, one in entries])
+            entries += _compared(value, mask, tested, baseline, analysis.finer(family))
+        corrected = holm([1.0 if one.p_value is None else one.p_value for *_, one in entries])
         for (kind, model, value, one), p_value in zip(entries, corrected, strict=True):
             higher = kind.metric.higher_is_better
             found.append(
@@ -82,8 +86,6 @@ def _compared(
     names: list[tuple[Scored, str]] = []
     pairs: list[tuple[Column, Column]] = []
     for one in scored:
-        if not (one.metric.tested and can_be_sliced(one) and baseline in one.columns):
-            continue
         base = within(one.columns[baseline], mask)
         for model, column in one.columns.items():
             if model != baseline:

@@ -89,9 +89,8 @@ def test_more_comparisons_than_exchanges_can_tell_apart_are_told(
     told, *slices = [text for text in summary["warnings"] if "`permutations:" in text]
     # Six metrics need 6 / 0.05 - 1 exchanges.
     assert told.startswith("6 comparisons with wrong need `permutations: 119` at least")
-    assert [text.partition(" need ")[0] for text in slices] == [
-        f"6 comparisons in the slices of {by}" for by in ("language", "length")
-    ]
+    # The slices are given as many as they need.
+    assert slices == []
 
 
 def test_a_resolved_recipe_evaluates_again(files: dict[str, str], tmp_path: Path) -> None:

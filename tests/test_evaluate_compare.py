@@ -338,14 +338,18 @@ def test_metrics_of_other_texts_are_compared_within_one_run_however_it_is_named(
 
 
 def test_too_few_exchanges_for_so_many_comparisons_are_told(run: Path, tmp_path: Path) -> None:
-    words = (f"{run}:poor", f"{run}:fair", "--by", "source", "--permutations", "200")
-    [pair] = result_of(tmp_path, *words)["pairs"]
-    # Twelve comparisons in four slices: 12 / 0.05 - 1 exchanges are the least that can do.
-    assert all(entry["p_value"] > 0.05 for entry in pair["slices"])
-    assert any("--permutations 239" in note for note in pair["notes"])
-    enough = result_of(tmp_path, *words[:-1], "239")["pairs"][0]
+    words = (f"{run}:poor", f"{run}:fair", "--confidence", "0.99", "--permutations", "200")
+    [pair] = result_of(tmp_path, *words, "--by", "source")["pairs"]
+    # Three comparisons: 3 / 0.01 - 1 exchanges are the least that can do.
+    assert all(entry["p_value"] > 0.01 for entry in pair["metrics"])
+    [note] = pair["notes"]
+    assert note.startswith("3 comparisons need --permutations 299 at least")
+    # The twelve in the four slices are given the 1,199 that they need, and so get finer p-values.
+    raw = min(entry["p_uncorrected"] for entry in pair["slices"])
+    assert 1 / 1200 <= raw < 1 / 201 and raw * 1200 == pytest.approx(round(raw * 1200))
+    enough = result_of(tmp_path, *words[:-1], "299")["pairs"][0]
     assert enough["notes"] == []
-    assert min(entry["p_value"] for entry in enough["slices"]) == pytest.approx(0.05)
+    assert min(entry["p_value"] for entry in enough["metrics"]) == pytest.approx(0.01)
 
 
 def test_output_goes_to_the_stream_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -182,6 +182,12 @@ def test_draws_that_can_give_no_verdict_are_known(test: sig.Test) -> None:
     few = Analysis(resamples=99, permutations=99, confidence=0.95, seed=1, test=test)
     assert few.draws_needed(5) is None  # 5 · 1/100 = 0.05
     assert few.draws_needed(6) == 119  # 6 · 1/120 = 0.05
+    finer = few.finer(6)
+    assert (finer.permutations, finer.resamples) == (
+        (119, 99) if test == "permutation" else (99, 119)
+    )
+    assert finer.draws_needed(6) is None and few.finer(2).permutations == 99
+    assert few.finer(10**9).draws_needed(10**9) is not None
     assert max(sig.holm([1 / 120] * 6)) == pytest.approx(0.05)
     assert sig.holm([1 / 100] * 6)[0] > 0.05
 
