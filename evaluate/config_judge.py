@@ -176,8 +176,10 @@ class RatingsConfig(BaseModel):
 
     files: list[str] = Field(
         min_length=1,
-        description="Files of ratings (JSONL, JSON, CSV, Parquet): filled-in sheets of `espalier "
-        "ratings sheet`, or rows with the prompt's id and the model's name.",
+        description="Files of ratings: what `espalier rate` or the report page wrote, filled-in "
+        "sheets of `espalier ratings sheet`, or rows with the prompt's id and the model's name "
+        "(JSONL, JSON, CSV, Parquet). `ratings/ratings.sqlite` are those of `espalier rate` on "
+        "this run.",
     )
     rubrics: list[Rubric] = Field(
         default_factory=list,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from espalier import rating_store
 from espalier.evaluate.clusters import cluster_ids
 from espalier.evaluate.config import EvaluateConfig
 from espalier.evaluate.evalset import EvalSet
@@ -34,10 +35,20 @@ def rating_paths(options: EvaluateConfig, context: StageContext) -> dict[str, Pa
     """The files of ratings and their rubrics that the recipe names, as inputs of the stage."""
     if options.ratings is None:
         return {}
-    paths = [context.path(name) for name in options.ratings.files]
+    paths = [_path(context, name) for name in options.ratings.files]
+    for path in paths:
+        if path.suffix.lower() in rating_store.SUFFIXES:
+            rating_store.settle(path)
     found = {f"ratings.{number}": path for number, path in enumerate(paths, 1)}
     rubrics = rubric_files(options.ratings.rubrics, context.path)
     return found | {f"ratings.rubric.{number}": path for number, path in enumerate(rubrics, 1)}
+
+
+def _path(context: StageContext, name: str) -> Path:
+    """Where a file of ratings is: `ratings/…` is in the run's folder, if it is there."""
+    own = context.run / name
+    parts = Path(name).parts
+    return own if parts[:1] == (rating_store.FOLDER,) and own.is_file() else context.path(name)
 
 
 def read_rating_files(options: EvaluateConfig, context: StageContext) -> list[RatingFile]:
@@ -48,7 +59,7 @@ def read_rating_files(options: EvaluateConfig, context: StageContext) -> list[Ra
     criteria = Criteria.of(scales_of(rubrics, context.path))
     # Results name a file as the recipe does.
     return [
-        replace(read_ratings(context.path(name), criteria), path=name)
+        replace(read_ratings(_path(context, name), criteria), path=name)
         for name in options.ratings.files
     ]
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from espalier import rating_store
 from espalier.errors import InputError, place
 from espalier.evaluate.predictions import ID_FIELDS
 from espalier.evaluate.rows import row_error
@@ -99,8 +100,10 @@ def read_ratings(path: Path, criteria: Criteria = BUILT_IN) -> RatingFile:
         raise InputError(
             "The file of ratings does not exist.",
             where=str(path),
-            expected="a filled-in sheet, or one rating a row (JSONL, JSON, CSV, Parquet)",
-            hint="`espalier ratings sheet RUN --output sheet.csv` makes one to fill in",
+            expected="a filled-in sheet, one rating a row (JSONL, JSON, CSV, Parquet), or the "
+            "database of `espalier rate`",
+            hint="`espalier rate RUN` has people rate in the browser; `espalier ratings sheet RUN "
+            "--output sheet.csv` makes a sheet to fill in",
         )
     ratings: list[Rating] = []
     unfilled = 0
@@ -122,11 +125,19 @@ def read_ratings(path: Path, criteria: Criteria = BUILT_IN) -> RatingFile:
 
 
 def _rows(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    for value, line in _read(path):
+        yield {spelling(str(key)): cell for key, cell in value.items()}, place(path, line)
+
+
+def _read(path: Path) -> Iterator[tuple[Mapping[str, Any], int]]:
+    if path.suffix.lower() in rating_store.SUFFIXES:
+        for number, stored in enumerate(rating_store.stored_rows(path), 1):
+            yield stored, number
+        return
     for row in read_rows(path):
         if isinstance(row, BadRow):
             raise row_error(row)
-        named = {spelling(str(key)): value for key, value in row.value.items()}
-        yield named, place(path, row.line)
+        yield row.value, row.line
 
 
 def _rating(
