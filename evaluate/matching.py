@@ -154,20 +154,28 @@ def _by_order(predictions: Sequence[Prediction], evalset: EvalSet, path: Path) -
 def _other_prompts(
     predictions: Sequence[Prediction], evalset: EvalSet, match: Match, path: Path
 ) -> InputError:
-    bare = all(not p.prompts for p in predictions)
-    if bare and match in ("auto", "prompt"):
+    ids, prompts = any(p.ids for p in predictions), any(p.prompts for p in predictions)
+    fields = {"id": ("id",), "prompt": PROMPT_FIELDS}.get(match, ("id", *PROMPT_FIELDS))
+    if not (prompts if match == "prompt" else ids if match == "id" else ids or prompts):
         return InputError(
-            "The rows of the predictions file say neither which prompt nor which id they answer.",
+            "The rows of the predictions file say neither which prompt nor which id they answer."
+            if match == "auto"
+            else f"The rows of the predictions file give no {match}.",
             where=str(path),
-            expected="a field " + ", ".join(("id", *PROMPT_FIELDS)),
+            expected="a field " + ", ".join(fields),
             hint="if the rows are in the order of the set, say so with `match: order`",
         )
-    if match == "id":
-        found = next((p.ids[0] for p in predictions if p.ids), "no id")
-        wanted = evalset.rows[0].id
-    else:
-        found = next((p.prompts[0] for p in predictions if p.prompts), "no prompt")
-        wanted = evalset.rows[0].key
+    if match == "id" or not prompts:
+        found, wanted = next(p.ids[0] for p in predictions if p.ids), evalset.rows[0].names[-1]
+        return InputError(
+            "No id of the predictions file is that of one row of the set.",
+            where=str(path),
+            expected=f"ids of {evalset.path}, the first being “{_short(wanted)}”",
+            hint=f"the first id is “{_short(found)}”; if the rows are in the order of the set, say "
+            "so with `match: order`",
+        )
+    found = next((p.prompts[0] for p in predictions if p.prompts), "no prompt")
+    wanted = evalset.rows[0].key
     return InputError(
         "No row of the predictions file answers a prompt of the set.",
         where=str(path),

@@ -43,7 +43,7 @@ def read_predictions(
     Raises InputError for a file that is absent, empty or without answers, and for one whose
     rows answer other prompts than the set's (with the first prompt of both).
     """
-    if not path.is_file():
+    if not path.exists():
         raise InputError(
             "The predictions file does not exist.",
             where=str(path),

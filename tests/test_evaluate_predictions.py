@@ -11,7 +11,8 @@ import pytest
 
 from espalier.errors import InputError
 from espalier.evaluate.evalset import EvalSet, read_set
-from espalier.evaluate.predictions import Matched, read_predictions
+from espalier.evaluate.matching import Match, Matched
+from espalier.evaluate.predictions import read_predictions
 from espalier.templates import get_template
 
 TASKS = [
@@ -182,8 +183,29 @@ def test_other_prompts_are_refused_with_both_first_prompts(
     assert "No row of the predictions file answers a prompt of the set" in message
     assert "translate into french good morning" in message
     assert "sing the song number 0 loudly" in message
-    with pytest.raises(InputError, match="No row"):
+    with pytest.raises(InputError, match="give no id"):
         read(tmp_path, evalset, rows, match="id")
+
+
+@pytest.mark.parametrize("match", ["auto", "id"])
+def test_ids_that_the_set_does_not_have_are_shown_beside_its_own(
+    tmp_path: Path, evalset: EvalSet, match: Match
+) -> None:
+    rows = [{"id": number, "text": "la"} for number in range(5)]
+    with pytest.raises(InputError, match="No id of the predictions file") as caught:
+        read(tmp_path, evalset, rows, match=match)
+    message = str(caught.value)
+    assert "the first being “task_0”" in message and "the first id is “0”" in message
+    assert "match: order" in message
+    with pytest.raises(InputError, match="give no prompt"):
+        read(tmp_path, evalset, rows, match="prompt")
+
+
+def test_a_folder_of_predictions_is_read(tmp_path: Path, evalset: EvalSet) -> None:
+    from datasets.arrow_dataset import Dataset
+
+    Dataset.from_list(full()).save_to_disk(str(tmp_path / "saved"))
+    assert in_order(read_predictions(tmp_path / "saved", evalset), evalset) == EXPECTED
 
 
 @pytest.mark.parametrize(
