@@ -20,7 +20,7 @@ from espalier.evaluate.significance import (
     verdict,
 )
 from espalier.evaluate.slice_scores import within
-from espalier.evaluate.slices import masks_of
+from espalier.evaluate.slices import masks_of, slice_named
 
 SCHEMA = 1
 
@@ -235,12 +235,13 @@ def _outcome(rule: Rule, pair: Pair, settings: Settings) -> dict[str, Any]:
     part = pair
     if rule.by is not None:
         masks = masks_of(_labels(pair, rule.by))
-        if rule.value not in masks:
+        label = slice_named(rule.value or "", masks)
+        if label is None:
             raise UsageError(
                 f"The rule '{rule.text}' names no slice of '{rule.by}'.",
                 expected=", ".join(masks) or "there is only one, so it has no slices",
             )
-        part = _restricted(pair, masks[rule.value])
+        part = _restricted(pair, masks[label])
     if rule.metric not in part.scored:
         reason = pair.left_out.get(rule.metric, "it was not taken, or not on the set's rows")
         raise UsageError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from numbers import Real
 
 import numpy as np
@@ -19,6 +19,8 @@ from espalier.text import length
 MAX_SLICES = 60
 # A field of numbers with more values than this is cut into thirds.
 MAX_NUMBERS = 8
+
+THIRDS = ("low", "middle", "high")
 
 Labels = list[str]
 
@@ -81,12 +83,21 @@ def thirds(values: Sequence[float | None]) -> Labels:
     edges = np.quantile(known, [1 / 3, 2 / 3], method="inverted_cdf")
     parts = [None if value is None else int((value > edges).sum()) for value in values]
     names = {}
-    for number, name in enumerate(("low", "middle", "high")):
+    for number, name in enumerate(THIRDS):
         inside = [v for v, part in zip(values, parts, strict=True) if part == number]
         numbers = [value for value in inside if value is not None]
         if numbers:
             names[number] = f"{number + 1} {name}: {min(numbers):g}–{max(numbers):g}"
     return ["" if part is None else names[part] for part in parts]
+
+
+def slice_named(name: str, labels: Iterable[str]) -> str | None:
+    """The label that a rule means: itself, or the third called low, middle or high; else None."""
+    known = list(labels)
+    if name in known or name not in THIRDS:
+        return name if name in known else None
+    start = f"{THIRDS.index(name) + 1} {name}: "
+    return next((label for label in known if label.startswith(start)), None)
 
 
 def masks_of(labels: Labels) -> dict[str, NDArray[np.bool_]]:

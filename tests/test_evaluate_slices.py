@@ -66,6 +66,15 @@ def test_thirds_keep_equal_values_together_and_hold_a_third_each() -> None:
     assert slices.thirds([None, None]) == ["", ""]
 
 
+def test_a_rule_names_a_third_without_its_limits() -> None:
+    labels = ["1 low: 3–9", "2 middle: 10–12", "high"]
+    assert slices.slice_named("low", labels) == "1 low: 3–9"
+    assert slices.slice_named("2 middle: 10–12", labels) == "2 middle: 10–12"
+    assert slices.slice_named("high", labels) == "high"
+    assert slices.slice_named("middle", labels[:1]) is None
+    assert slices.slice_named("1 low", labels) is None
+
+
 def test_numbers_of_many_values_are_cut_into_thirds() -> None:
     rows = [row(i, "p", score=i / 10 if i else None) for i in range(31)]
     labels = slices.labels_of(make_set(rows), "score")
