@@ -37,23 +37,23 @@ _PAIR_ITEM = re.compile(r"([0-9a-f]{16})-([12])")
 class Criteria:
     """What rows may hold: by name the words for each mark and for each check."""
 
-    marks: Mapping[str, Sequence[str]]
-    checks: Mapping[str, Sequence[str]]
+    marks: dict[str, Sequence[str]]
+    checks: dict[str, Sequence[str]]
 
     @classmethod
     def of(cls, own: Iterable[Scale] = ()) -> Criteria:
         """Those of the rubrics of one's own and of the built-in ones; the own come first where
-        both have a word."""
-        marks: dict[str, list[str]] = {}
-        checks: dict[str, list[str]] = {}
+        both have a name or a word."""
+        found = cls({}, {})
         taken: set[str] = set()
         for scale in (*own, *SCALES.values()):
-            for found, given in ((marks, scale.marks), (checks, scale.checks)):
-                free = {name: [w for w in words if w not in taken] for name, words in given.items()}
-                found |= {name: words for name, words in free.items() if words}
-            taken |= {word for given in (scale.marks, scale.checks) for w in given.values()
-                      for word in w}  # fmt: skip
-        return cls(marks, checks)
+            before = frozenset(taken)
+            for known, given in ((found.marks, scale.marks), (found.checks, scale.checks)):
+                for name, words in given.items():
+                    if name not in found.marks and name not in found.checks:
+                        known[name] = [word for word in words if word not in before]
+                    taken.update(words)
+        return found
 
 
 BUILT_IN = Criteria.of()

@@ -15,11 +15,14 @@ import pytest
 import espalier.engines
 from espalier.engines.base import Completion, EngineSpec, Request, Sampling, Usage
 from espalier.errors import EspalierError, StageError, UsageError
+from espalier.evaluate.config import ModelConfig
 from espalier.evaluate.config_judge import JudgeConfig
 from espalier.evaluate.evalset import EvalSet, Row
 from espalier.evaluate.judge import judged_rows, mark_answers
 from espalier.evaluate.judge_asking import Asker
 from espalier.evaluate.judge_pairs import WIN_RATE, compare_answers, pair_table, pairs_of
+from espalier.evaluate.judgement import _warnings
+from espalier.evaluate.subjects import Subject
 from espalier.recipe import recipe_from
 from espalier.records import Message
 from espalier.rubrics import HHH, QUALITY
@@ -517,3 +520,15 @@ def test_a_resolved_recipe_of_a_judge_without_pairs_is_taken(files: dict[str, An
     options = made.section("evaluate")
     again = {"name": "t", "evaluate": options.model_dump(mode="json")}
     assert recipe_from(again).section("evaluate") == options
+
+
+def test_a_judge_of_its_own_answers_is_told_of() -> None:
+    spec = EngineSpec(engine="transformers", model="x/judge")
+    summary = {"synthetic": False, "reference": None, "rubrics": [], "pairs": []}
+    for path, expected in (("x/judge", 1), ("x/other", 0)):
+        subject = Subject(ModelConfig(name="m", path=path), "hub", path, path)
+        said = list(_warnings(summary, spec, [subject]))
+        assert len(said) == expected and all("favour their own answers" in text for text in said)
+    api = EngineSpec(engine="openai", model="x/judge")
+    subject = Subject(ModelConfig(name="m", api=api), "api", "openai: x/judge", "")
+    assert len(list(_warnings(summary, spec, [subject]))) == 1

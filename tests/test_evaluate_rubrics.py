@@ -212,7 +212,7 @@ def test_a_word_of_ones_own_rubric_goes_before_the_built_in_one(tmp_path: Path) 
         "right": 2, "accuracy": 3
     }  # fmt: skip
     check = own_scale("x", [Criterion("accuracy", "d", check=True)])
-    row = {"id": "q", "model": "m", "accuracy": "fail"}
+    row = {"id": "q", "model": "m", "accuracy": "fail", "correctness": 3}
     found = read_ratings(Path(write(tmp_path / "r.jsonl", [row])), Criteria.of([check]))
     assert dict(found.ratings[0].marks) == {"accuracy": 0}
 
