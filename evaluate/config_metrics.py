@@ -18,6 +18,8 @@ class Strict(BaseModel):
 class ClassificationConfig(Strict):
     """Tasks whose right answer is one of a few labels (the metric `classification`)."""
 
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
     labels: list[str] | dict[str, list[str]] = Field(
         default_factory=list,
         description="The labels, or each label with other ways to write it. Default: the "

@@ -132,7 +132,10 @@ def _number(name: str, row: Row, value: Any) -> float | None:
     # numpy's scalars are numbers too, texts of digits are not.
     if not isinstance(value, bool | int | float | np.number | np.bool_):
         raise _wrong(name, f"prompt {row.id}", f"{value!r:.60}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise _wrong(name, f"prompt {row.id}", "a number too large for a float") from error
 
 
 def _wrong(name: str, where: str, what: str) -> StageError:

@@ -93,6 +93,14 @@ def test_rows_with_labels_are_chosen_and_mistakes_told() -> None:
             score_classification(wrong, rows, {})
 
 
+def test_numbers_are_labels_too() -> None:
+    config = ClassificationConfig.model_validate({"labels": [1, 2, 3.5]})
+    rows = made_set(["1", "3.5", "2"])
+    assert score_classification(config, rows, {"m": ["1", "Mark: 3.5", "12"]})[0].rows["m"] == [
+        1.0, 1.0, 0.0,
+    ]  # fmt: skip
+
+
 def test_how_macro_f1_is_made_is_found_again_by_its_name() -> None:
     from espalier.evaluate import classify
 

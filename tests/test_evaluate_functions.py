@@ -34,6 +34,9 @@ def few(answers):
 def text(answer):
     return "1"
 
+def large(answer):
+    return 10**400
+
 def fails(answer):
     raise KeyError("gone")
 '''
@@ -69,7 +72,12 @@ def test_a_function_is_a_column_with_what_it_asks_for(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("few", "1 values for 2"), ("text", "gives '1'"), ("fails", "KeyError: 'gone'")],
+    [
+        ("few", "1 values for 2"),
+        ("text", "gives '1'"),
+        ("fails", "KeyError: 'gone'"),
+        ("large", "too large"),
+    ],
 )
 def test_what_goes_wrong_is_said_with_its_place(file: Path, name: str, told: str) -> None:
     with pytest.raises(StageError, match=told) as caught:
