@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -11,6 +13,10 @@ class ReportConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     title: str | None = Field(None, description="Title of the page (default: the run's name).")
+    language: Literal["en", "zh"] | None = Field(
+        None, description="Language that the page opens in: en or zh (default: that of the "
+        "reader's browser). Readers can switch."
+    )  # fmt: skip
     notes: list[str] = Field(
         default_factory=list,
         description="Sentences shown near the top, e.g. what is special about the data.",

@@ -73,8 +73,12 @@ def source_files(run: Path) -> dict[str, Path]:
     return found
 
 
-def gather(run: Path, options: ReportConfig) -> RunData:
-    """Read a run folder; raises InputError when it holds no result of any stage."""
+def gather(run: Path, options: ReportConfig, *, answers: bool = True) -> RunData:
+    """Read a run folder; raises InputError when it holds no result of any stage.
+
+    Labels and sentences are in the language that speaks; `answers`, which are the same in
+    every language and large, can be left out.
+    """
     if not source_files(run):
         raise InputError(
             "There is nothing to report: no stage has left a result in this folder.",
@@ -96,7 +100,9 @@ def gather(run: Path, options: ReportConfig) -> RunData:
         verdicts=verdicts(summary, options.headline) if summary else [],
         contamination=contamination_of(summary),
         notices=notices(run, summary, options, missing),
-        answers=read_answers(run / "evaluate", summary or {}, options.answer_rows),
+        answers=read_answers(run / "evaluate", summary or {}, options.answer_rows)
+        if answers
+        else None,
         curves=read_curves(run, options.curve_points, options.sample_prompts),
         funnel=read_funnel(run / "curate", options.rejects_per_rule),
         counts=count_tables(manifest) or composition(run / "curate" / "train.jsonl"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,20 @@ def gather_data(folder: Path) -> DataPage:
         rows=rows,
         row_file=row_file,
         tables=tables,
+    )
+
+
+def retold(data: DataPage, folder: Path) -> DataPage:
+    """The same page with its labels and sentences in the language that speaks."""
+    manifest = read_object(folder / "manifest.json") or {}
+    funnel = read_steps(folder / "funnel.json", data.rejects)
+    return replace(
+        data,
+        facts=_facts(manifest),
+        tiles=tiles(data.statistics, funnel, data.rejects),
+        notices=_notices(data.statistics, manifest),
+        funnel=funnel,
+        tables=composition(folder / "train.jsonl") if data.tables else [],
     )
 
 

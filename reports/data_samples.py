@@ -13,7 +13,7 @@ from typing import Any
 
 from espalier.reports.funnel import clip
 from espalier.reports.runfiles import number, read_lines, rounded
-from espalier.reports.strings import known, pretty
+from espalier.reports.strings import pretty
 from espalier.spread import Reservoir
 
 ROWS = 500
@@ -110,8 +110,8 @@ def sample_rejects(path: Path, seed: str, texts: dict[str, str]) -> list[dict[st
     return [
         {
             "step": step, "rule": rule, "count": sample.seen,
-            "step_label": known(f"step.{step}", pretty(step)),
-            "rule_label": known(f"rule.{rule}", pretty(rule)),
+            "step_label": pretty(step),
+            "rule_label": pretty(rule),
             "examples": sample.items(),
         }
         for (step, rule), sample in found.items()

@@ -9,7 +9,7 @@ from typing import Any
 from espalier.progress import say
 from espalier.reports.data_gather import data_files
 from espalier.reports.data_page import build_data_page
-from espalier.reports.page import TEMPLATES
+from espalier.reports.shell import TEMPLATES
 from espalier.reports.strings import ASSETS
 from espalier.run import StageContext
 

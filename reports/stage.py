@@ -9,7 +9,8 @@ from typing import Any
 from espalier.progress import say
 from espalier.reports.config import ReportConfig
 from espalier.reports.data import RunData, source_files
-from espalier.reports.page import TEMPLATES, build_report
+from espalier.reports.page import build_report
+from espalier.reports.shell import TEMPLATES
 from espalier.reports.strings import ASSETS
 from espalier.run import StageContext
 

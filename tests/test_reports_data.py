@@ -315,7 +315,7 @@ def test_every_word_is_there_and_used() -> None:
     # Keys that are put together from a part and a name.
     parts = set(re.findall(r"[(\[]f?[\"'`]([\w]+\.[\w]*?)(?:[\"'] ~|\{|\$\{)", text))
     parts |= {"stage.", "curve.", "chart.", "rule.", "stream.", "split.", "count.", "hardware."}
-    parts |= {"section.dp_"}
+    parts |= {"section.", "section.dp_"}
     parts |= {
         f"dp.{name}."
         for name in ("action", "field", "file", "group", "language", "length", "quality", "role",

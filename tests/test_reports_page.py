@@ -17,7 +17,8 @@ from report_fixture import ALL_STAGES, MODELS, make_run, write_json
 
 from espalier.errors import InputError
 from espalier.reports.config import ReportConfig
-from espalier.reports.page import build_report, embedded
+from espalier.reports.page import build_report
+from espalier.reports.shell import embedded
 
 HOSTILE = [
     "<script>window.hit = 1</script>",
@@ -64,7 +65,10 @@ HOSTILE = [
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, and the text of scripts and styles."""
+    """Tags with their attributes, and the text of scripts and styles.
+
+    `text` and `attributes` leave out the other language, which is inert in a template.
+    """
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -72,27 +76,34 @@ class Page(HTMLParser):
         self.inside: list[tuple[str, str]] = []
         self.text: list[str] = []
         self._open: str | None = None
+        self._inert = False
+        self._live: list[bool] = []
         self.feed(html)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self._inert = self._inert or tag == "template"
+        self._live.append(not self._inert)
         self._open = tag if tag in ("script", "style") else None
 
     def handle_endtag(self, tag: str) -> None:
         self._open = None
+        if tag == "template":
+            self._inert = False
 
     def handle_data(self, data: str) -> None:
         if self._open:
             self.inside.append((self._open, data))
-        else:
+        elif not self._inert:
             self.text.append(data)
 
     def shape(self) -> list[tuple[str, tuple[str, ...]]]:
         return [(tag, tuple(sorted(attributes))) for tag, attributes in self.tags]
 
     def attributes(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
+        found = zip(self.tags, self._live, strict=True)
+        return [attributes for (name, attributes), live in found if live and name == tag]
 
 
 def build(run: Path, **options: Any) -> str:

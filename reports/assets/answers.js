@@ -6,9 +6,12 @@ const FEW_COLUMNS = 5;
 const MODES = ["all", "different", "a", "b"];
 const CHOICES = ["mode", "a", "b", "metric", "lang", "cat", "sort", "q", "page", "hide"];
 
+// Kept for when the language is switched.
+const stored = { answers: null };
+
 async function startAnswers(summary) {
   const packed = byId("packed-answers");
-  if (!packed) return null;
+  if (!packed && !stored.answers) return null;
   const root = byId("answers-browser");
   const say = (text) => refill(root, el("p", { class: "empty", role: "status" }, text));
   if (typeof DecompressionStream === "undefined") {
@@ -17,12 +20,13 @@ async function startAnswers(summary) {
   }
   let data;
   try {
-    data = await unpack(packed.textContent);
+    stored.answers ??= unpack(packed.textContent);
+    data = await stored.answers;
   } catch {
     say(t("answers.broken"));
     return null;
   }
-  packed.remove();
+  packed?.remove();
   return new AnswerBrowser(root, data, summary);
 }
 

@@ -1,12 +1,21 @@
 // Start of the data page: the theme before the first paint, the rest when the document is there.
 
-applyTheme(storedTheme());
+applyTheme(remembered(THEME_KEY));
 
-async function start() {
-  STRINGS = JSON.parse(byId("core").textContent).strings;
+const kept = { data: null };
+
+function start() {
   readHash();
-  startTheme();
   startTips();
+  watchAddress();
+  startLanguages(startPage);
+}
+
+// Starts every component on the content that stands now; called again after a switch of language.
+async function startPage() {
+  const first = !document.documentElement.dataset.started;
+  document.documentElement.dataset.started = "true";
+  startTheme();
   startNavigation();
   const data = await unpacked();
   if (data) {
@@ -16,8 +25,7 @@ async function start() {
     startRows(data.rows);
     startRuleLinks(rejects);
   }
-  if (state.at) showSection(state.at);
-  document.documentElement.dataset.ready = "true";
+  if (first && state.at) showSection(state.at);
 }
 
 async function unpacked() {
@@ -32,8 +40,9 @@ async function unpacked() {
     return null;
   }
   try {
-    const data = await unpack(packed.textContent);
-    packed.remove();
+    kept.data ??= unpack(packed.textContent);
+    const data = await kept.data;
+    packed?.remove();
     return data;
   } catch {
     say(t("dp.broken"));

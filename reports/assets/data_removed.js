@@ -5,7 +5,7 @@ function startRejects(rules) {
   if (!root) return null;
   const items = rules.flatMap((rule, place) => rule.examples.map((example) => ({ ...example, ...labels(rule), place })));
   const all = rules.reduce((sum, rule) => sum + rule.count, 0);
-  const name = (rule) => `${rule.rule_label} · ${rule.step_label} (${whole(rule.count)})`;
+  const name = (rule) => `${ruleName(rule)} · ${stepName(rule)} (${whole(rule.count)})`;
   return new Browser(root, {
     name: "reject",
     label: t("dp.rejects"),
@@ -32,8 +32,8 @@ function startRejects(rules) {
         el(
           "header",
           {},
-          el("h3", {}, item.rule_label),
-          tag(item.step_label),
+          el("h3", {}, ruleName(item)),
+          tag(stepName(item)),
           item.source ? tag(item.source) : null,
           el("code", { class: "row-id" }, item.id),
         ),
@@ -50,7 +50,9 @@ function startRejects(rules) {
   });
 }
 
-const labels = (rule) => ({ rule_label: rule.rule_label, step_label: rule.step_label });
+const ruleName = ({ rule, rule_label: label }) => known(`rule.${rule}`, label);
+const stepName = ({ step, step_label: label }) => known(`step.${step}`, label);
+const labels = ({ rule, step, rule_label, step_label }) => ({ rule, step, rule_label, step_label });
 
 function startDuplicates(clusters, pairs) {
   const root = byId("duplicates-browser");

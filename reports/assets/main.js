@@ -1,25 +1,28 @@
 // Start: the theme before the first paint, the rest when the document is there.
 
-applyTheme(storedTheme());
+applyTheme(remembered(THEME_KEY));
 
 function start() {
-  const core = JSON.parse(byId("core").textContent);
-  STRINGS = core.strings;
   readHash();
-  startTheme();
   startTips();
-  startNavigation();
+  watchAddress();
+  startLanguages(startPage);
+}
+
+// Starts every component on the content that stands now; called again after a switch of language.
+async function startPage(core) {
   let browser = null;
+  const first = !document.documentElement.dataset.started;
+  document.documentElement.dataset.started = "true";
+  startTheme();
+  startNavigation();
   if (core.summary) {
     startOverview(core.summary);
     startSlices(core.summary, (kind, group) => browser?.showGroup(kind, group));
   }
   startTraining(core.curves);
-  if (state.at) showSection(state.at);
-  startAnswers(core.summary).then((started) => {
-    browser = started;
-    document.documentElement.dataset.ready = "true";
-  });
+  if (first && state.at) showSection(state.at);
+  browser = await startAnswers(core.summary);
 }
 
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);

@@ -1,5 +1,7 @@
 // Links of the bar and the skip link; the section in view is marked.
 
+const inView = { observer: null };
+
 function startNavigation() {
   const links = [...document.querySelectorAll("a[data-nav], a.brand")];
   for (const link of links) {
@@ -12,7 +14,8 @@ function startNavigation() {
     event.preventDefault();
     byId("main").focus();
   });
-  const seen = new IntersectionObserver(
+  inView.observer?.disconnect();
+  inView.observer = new IntersectionObserver(
     (entries) => {
       for (const entry of entries) {
         if (!entry.isIntersecting) continue;
@@ -24,7 +27,10 @@ function startNavigation() {
     },
     { rootMargin: "-20% 0px -75% 0px" },
   );
-  for (const section of document.querySelectorAll("main > section")) seen.observe(section);
-  // A link inside the page or a changed address: start again from what it says.
+  for (const section of document.querySelectorAll("main > section")) inView.observer.observe(section);
+}
+
+// Once: a link inside the page or a changed address starts again from what it says.
+function watchAddress() {
   window.addEventListener("hashchange", () => location.reload());
 }

@@ -2,11 +2,19 @@
 
 const THEME_KEY = "espalier-theme";
 
-function storedTheme() {
+function remembered(key) {
   try {
-    return localStorage.getItem(THEME_KEY) ?? "auto";
+    return localStorage.getItem(key);
   } catch {
-    return "auto";
+    return null;
+  }
+}
+
+function remember(key, value) {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // A browser that keeps nothing: it holds for this visit.
   }
 }
 
@@ -17,13 +25,9 @@ function applyTheme(theme) {
 
 function startTheme() {
   const select = byId("theme");
-  select.value = ["light", "dark"].includes(storedTheme()) ? storedTheme() : "auto";
+  select.value = document.documentElement.dataset.theme ?? "auto";
   select.addEventListener("change", () => {
     applyTheme(select.value);
-    try {
-      localStorage.setItem(THEME_KEY, select.value);
-    } catch {
-      return;
-    }
+    remember(THEME_KEY, select.value);
   });
 }
