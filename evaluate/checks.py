@@ -162,7 +162,7 @@ def _json(o: options.Json, answer: str) -> bool:
 
 
 def _capital_words(answer: str) -> int:
-    return sum(word.isupper() for word in re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", answer))
+    return sum(word.isupper() for word in re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", answer))
 
 
 def _sections(o: options.Sections, answer: str) -> bool:

@@ -44,7 +44,7 @@ CASES: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
     ),
     ("highlights", {"min": 1}, ["*so*", "**so**"], ["2 * 3", "none"]),
     ("placeholders", {"min": 2}, ["[name] at [place]"], ["[name]"]),
-    ("capital_words", {"max": 1}, ["ONE two"], ["ONE TWO"]),
+    ("capital_words", {"max": 1}, ["ONE two", "an MZ-V8P2T0B"], ["ONE TWO"]),
     ("sections", {"marker": "Section", "min": 2}, ["Section 1\nx\nSection 2"], ["Section 1"]),
     ("title", {}, ["<<A title>>\nx", "《标题》"], ["<< >>", "<title>"]),
     ("quoted", {}, ['"all of it"', "“全部”"], ['"a" b', '"']),
