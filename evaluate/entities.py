@@ -228,8 +228,8 @@ def _truth(config: EntityConfig, evalset: EvalSet) -> tuple[dict[int, Spans], di
         raise InputError(
             "No reference of the set tags spans.",
             where="evaluate.entities",
-            expected="references such as <PER>Ada</PER>, [Ada](PER), a JSON list of {text, type}, or "
-            "a line a word with its tag (bio)",
+            expected="references such as <PER>Ada</PER>, [Ada](PER), a JSON list of {text, type}, "
+            "or a line a word with its tag (bio)",
             hint="name the form with `entities.format`, or leave `entities` out of the metrics",
         )
     return truth, forms
