@@ -19,8 +19,13 @@ MAX_WORDS = 120
 class Shots:
     """Examples by language, drawn by seed; each prompt gets those of its own language first."""
 
-    def __init__(self, examples: Sequence[Example], evalset: EvalSet, seed: int) -> None:
-        """Examples whose prompt is in the set (normalised) are left out."""
+    def __init__(
+        self, examples: Sequence[Example], evalset: EvalSet, seed: int, most: int = 0
+    ) -> None:
+        """Examples whose prompt is in the set (normalised) are left out.
+
+        Raises InputError where fewer than `most` are left.
+        """
         held_out = {row.key for row in evalset.rows}
         usable = [
             example
@@ -30,26 +35,28 @@ class Shots:
             and normalise(example.prompt) not in held_out
             and length(example.prompt) + length(example.response) <= MAX_WORDS
         ]
+        if len(usable) < most:
+            raise InputError(
+                f"Only {len(usable)} examples can serve as few-shot examples, {most} are wanted.",
+                expected="single-turn rows outside the set, of at most "
+                f"{MAX_WORDS} words, in `few_shot_from`",
+            )
         random.Random(f"{seed}:few-shot").shuffle(usable)
         self._by_language: dict[str, list[Example]] = {}
         for example in usable:
             key = str(example.meta.get("language") or language(example.prompt))
             self._by_language.setdefault(key, []).append(example)
         self._all = usable
+        self._chosen: dict[tuple[str, int], Messages] = {}
 
     def messages(self, row: Row, count: int) -> Messages:
         """Turns of `count` examples, of different categories where there are as many."""
-        if len(self._all) < count:
-            raise InputError(
-                f"Only {len(self._all)} examples can serve as few-shot examples, {count} are "
-                "wanted.",
-                expected="single-turn rows outside the set, of at most "
-                f"{MAX_WORDS} words, in `few_shot_from`",
-            )
-        pool = self._by_language.get(row.language, [])
-        pool = pool if len(pool) >= count else self._all
-        chosen = _varied(pool, count)
-        return tuple(turn for example in chosen for turn in example.messages)
+        if (row.language, count) not in self._chosen:
+            pool = self._by_language.get(row.language, [])
+            chosen = _varied(pool if len(pool) >= count else self._all, count)
+            turns = tuple(turn for example in chosen for turn in example.messages)
+            self._chosen[row.language, count] = turns
+        return self._chosen[row.language, count]
 
 
 def _varied(pool: Sequence[Example], count: int) -> list[Example]:
@@ -66,8 +73,8 @@ def _varied(pool: Sequence[Example], count: int) -> list[Example]:
     return chosen + rest[: count - len(chosen)]
 
 
-def read_shots(path: Path, evalset: EvalSet, seed: int) -> Shots:
-    """Few-shot examples from a dataset file; raises InputError when there is none."""
+def read_shots(path: Path, evalset: EvalSet, seed: int, most: int = 0) -> Shots:
+    """Few-shot examples from a dataset file; raises InputError for one with fewer than `most`."""
     if not path.exists():
         raise InputError(
             "The file that few-shot examples come from does not exist.",
@@ -75,4 +82,4 @@ def read_shots(path: Path, evalset: EvalSet, seed: int) -> Shots:
             expected="a dataset with answers",
             hint="set `evaluate.few_shot_from`, or remove `few_shot` from the model",
         )
-    return Shots(read_all(path), evalset, seed)
+    return Shots(read_all(path), evalset, seed, most)

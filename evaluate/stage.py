@@ -95,8 +95,8 @@ def run(context: StageContext) -> dict[str, Any]:
     check_sources(subjects)
     subjects = with_engines(subjects, len(evalset), options)
     shots = None
-    if any(model.few_shot for model in options.models):
-        shots = read_shots(context.path(options.few_shot_from), evalset, seed)
+    if most := max(model.few_shot for model in options.models):
+        shots = read_shots(context.path(options.few_shot_from), evalset, seed, most)
     files = training_files(context, options.contamination, context.path(options.set))
     shared = None
     if files and options.contamination is not None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from espalier.adapted import is_adapter
 from espalier.engines.base import EngineSpec
 from espalier.errors import InputError
 from espalier.evaluate.config import ModelConfig
@@ -52,7 +54,7 @@ def subject_of(model: ModelConfig, context: StageContext) -> Subject:
         return Subject(model, "stage", f"{model.stage}/model", str(folder))
     if model.path is not None:
         path = context.path(model.path)
-        if (path / "model" / "config.json").is_file() and not (path / "config.json").is_file():
+        if _holds_model(path / "model") and not _holds_model(path):
             path = path / "model"
         kind: Kind = "folder" if path.exists() else "hub"
         return Subject(model, kind, model.path, str(path) if kind == "folder" else model.path)
@@ -62,6 +64,10 @@ def subject_of(model: ModelConfig, context: StageContext) -> Subject:
     spec = model.api
     source = f"{spec.engine}: {spec.model}" if spec is not None else ""
     return Subject(model, "api", source, "")
+
+
+def _holds_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file() or is_adapter(folder)
 
 
 def check_sources(subjects: Sequence[Subject]) -> None:

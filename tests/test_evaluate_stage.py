@@ -22,10 +22,11 @@ from espalier.engines.hf import TransformersEngine
 from espalier.errors import EspalierError, InputError, StageError, UsageError
 from espalier.evaluate import answers as answers_module
 from espalier.evaluate import measure
-from espalier.evaluate.config import EvaluateConfig
-from espalier.evaluate.subjects import Subject
+from espalier.evaluate.config import EvaluateConfig, ModelConfig
+from espalier.evaluate.subjects import Subject, subject_of
 from espalier.recipe import recipe_from
 from espalier.records import Example
+from espalier.run import Shared, StageContext
 from espalier.running import run_stages
 
 ROWS = 24
@@ -369,7 +370,24 @@ def test_few_shot_examples_come_from_training_rows_outside_the_set(run: Path) ->
         2,
     ]
     with pytest.raises(InputError, match="8 examples can serve"):
-        drawn.messages(chinese, 9)
+        read_shots(run / "curate" / "train.jsonl", evalset, 5, 9)
+
+
+def test_too_few_examples_are_told_before_any_model_answers(run: Path) -> None:
+    models = [{"name": "a", "stage": "base"}, {"name": "b", "stage": "base", "few_shot": 9}]
+    with pytest.raises(InputError, match="Only 8 examples can serve"):
+        evaluate(run, models=models, baseline="a")
+    assert not (run / "evaluate" / "answers").exists()
+
+
+def test_a_run_folder_of_adapters_is_found_as_one_of_whole_models_is(tmp_path: Path) -> None:
+    context = StageContext("evaluate", tmp_path, tmp_path / "evaluate", None, Shared())
+    for name, file in (("whole", "config.json"), ("lora", "adapter_config.json")):
+        (tmp_path / name / "model").mkdir(parents=True)
+        (tmp_path / name / "model" / file).write_text("{}", encoding="utf-8")
+        for given in (name, f"{name}/model"):
+            model = ModelConfig(name="m", path=str(tmp_path / given))
+            assert subject_of(model, context).location == str(tmp_path / name / "model")
 
 
 def test_prompts_longer_than_the_context_are_cut_and_told(run: Path) -> None:
