@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from espalier.errors import InputError
+from espalier.reports.answer_table import AnswerTable
 from espalier.reports.answers import read_answers, reading_summary
 from espalier.reports.config import ReportConfig
 from espalier.reports.contamination import Contamination, contamination_of
@@ -51,7 +52,7 @@ class RunData:
     verdicts: list[Verdict]
     contamination: Contamination | None
     notices: list[Notice]
-    answers: dict[str, Any] | None
+    answers: AnswerTable | None
     curves: list[dict[str, Any]]
     funnel: list[dict[str, Any]]
     counts: list[dict[str, Any]]
@@ -131,7 +132,7 @@ def notices(
     codes = [_texts(read_object(run / stage / "manifest.json"), "own_code") for stage in NAMES]
     found.extend(own_code_notice([model for models in codes for model in models], run))
     if missing:
-        names = ", ".join(known(f"stage.{name}", name) for name in missing)
+        names = t("list.comma").join(known(f"stage.{name}", name) for name in missing)
         found.append(Notice("warning", t("notice.unfinished", stages=names)))
     return list(dict.fromkeys(found))
 
@@ -140,7 +141,7 @@ def own_code_notice(models: Sequence[str], run: Path) -> list[Notice]:
     """What a reader has to know where models ran code of their own; nothing where none did."""
     if not models:
         return []
-    shown = ", ".join(dict.fromkeys(shown_path(model, run) for model in models))
+    shown = t("list.comma").join(dict.fromkeys(shown_path(model, run) for model in models))
     return [Notice("warning", t("notice.own_code", models=shown))]
 
 

@@ -102,28 +102,30 @@ def _verdict(
     mixed = by_kind["better"] and by_kind["worse"]
     mark = "mixed" if mixed else lead_kind.removeprefix("all_")
     lead = t(f"verdict.{lead_kind}", model=model, baseline=baseline)
-    return Verdict(model, baseline, mark, lead, "; ".join(clauses) + ".")
+    return Verdict(
+        model, baseline, mark, lead, t("verdict.clause").join(clauses) + t("verdict.end")
+    )
 
 
 def _spelled(rows: Sequence[tuple[dict[str, Any], Mapping[str, Any]]]) -> str:
     items = [difference_text(metric, comparison) for metric, comparison in rows[:SPELLED]]
     rest = rows[SPELLED:]
     if rest:
-        return ", ".join(items) + t("verdict.also", what=_named(rest))
+        return t("list.comma").join(items) + t("verdict.also", what=_named(rest))
     return _and(items)
 
 
 def _named(rows: Sequence[tuple[dict[str, Any], Mapping[str, Any]]]) -> str:
     names = [label_of(metric) for metric, _ in rows]
     if len(names) <= NAMED + 1:
-        return ", ".join(names)
-    return t("verdict.more", names=", ".join(names[:NAMED]), count=len(names) - NAMED)
+        return t("list.comma").join(names)
+    return t("verdict.more", names=t("list.comma").join(names[:NAMED]), count=len(names) - NAMED)
 
 
 def _and(items: Sequence[str]) -> str:
     if len(items) < 2:
         return "".join(items)
-    return t("list.and", first=", ".join(items[:-1]), last=items[-1])
+    return t("list.and", first=t("list.comma").join(items[:-1]), last=items[-1])
 
 
 def label_of(metric: Mapping[str, Any]) -> str:
