@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from espalier import plain_yaml
 from espalier.errors import InputError, UsageError, place
+from espalier.options import was_changed
 from espalier.records import Messages
 from espalier.text import tokens
 
@@ -82,7 +83,7 @@ class SafetyConfig(BaseModel):
         if not (self.words or self.patterns or self.model):
             raise ValueError("words, patterns and model are all empty: nothing would be stopped")
         for name in ("label", "threshold", "template"):
-            if self.model is None and name in self.model_fields_set:
+            if self.model is None and was_changed(self, name):
                 raise ValueError(f"{name} belongs to a classifier, and model names none")
         return self
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from espalier.options import was_changed
 from espalier.train.config_parts import LoraConfig, Strict
 
 
@@ -61,10 +62,9 @@ class OtherAdapter(Strict):
 
     @model_validator(mode="after")
     def _fields_of_the_kind(self) -> OtherAdapter:
-        given = self.model_fields_set
-        if self.kind == "ia3" and "tokens" in given:
+        if self.kind == "ia3" and was_changed(self, "tokens"):
             raise ValueError("tokens belongs to kind: prefix; with kind: ia3 leave it out")
-        if self.kind == "prefix" and given & {"targets", "feedforward"}:
+        if self.kind == "prefix" and (self.targets or self.feedforward):
             raise ValueError(
                 "targets and feedforward belong to kind: ia3; with kind: prefix leave them out"
             )

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from espalier.options import was_changed
 from espalier.train.config_adapters import LoraTuning
 from espalier.train.config_parts import (
     WARMUP,
@@ -117,7 +118,7 @@ class RewardConfig(Optimisation):
     @model_validator(mode="after")
     def _consistent(self) -> RewardConfig:
         for name in ("validation_fraction", "validation_limit"):
-            if self.validation is not None and name in self.model_fields_set:
+            if self.validation is not None and was_changed(self, name):
                 raise ValueError(f"{name} and validation contradict each other; give one of them")
         if self.lora is not None and self.freeze:
             raise ValueError(
