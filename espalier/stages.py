@@ -97,6 +97,8 @@ NAMES = tuple(stage.name for stage in STAGES)
 
 # Builds the page of curated data that belongs to no run: (curate folder, page) -> None.
 DATA_PAGE = "espalier.reports.data_page:build_data_page"
+# Reads rubrics of one's own: (file names, where a name is) -> scales.
+RUBRICS = "espalier.evaluate.judge_rubrics:scales_of"
 
 
 def load(reference: str) -> Any:

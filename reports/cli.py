@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espalier.errors import InputError, UsageError
+from espalier.reports import cli_rate
 from espalier.verbs import add_recipe_options, add_verb, recipe_of, run_folder
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `espalier report`."""
+    """Add `espalier report` and `espalier rate`."""
+    cli_rate.register(subparsers)
     parser = add_verb(
         subparsers,
         "report",

@@ -1,0 +1,183 @@
+// Where ratings go: into this browser, one key a rating, so that pages open side by side don't
+// overwrite each other's. They are exported as JSON, in the form that `espalier evaluate` reads.
+
+const RATING_KEY = "espalier-rating/";
+
+class LocalRatings {
+  constructor(answers, rubrics) {
+    this.answers = answers;
+    this.rubrics = rubrics;
+    this.models = answers.models;
+    this.memory = new Map();
+    this.keeps = canKeep() ? "browser" : "nothing";
+    this.made = null;
+  }
+
+  async about() {
+    return { parts: [{ name: PAIRS }, ...this.rubrics] };
+  }
+
+  // The items in the order in which all raters are asked, made when first needed.
+  items(part) {
+    this.made ??= itemsOf(this.answers, this.models);
+    const key = part === PAIRS ? PAIRS : "marks";
+    this.orders ??= new Map();
+    if (!this.orders.has(key)) {
+      const order = shuffled(this.made[key], 1);
+      for (const item of order) item.name = itemName(this.answers.prompt(item.row), item.sides);
+      this.orders.set(key, { order, byName: new Map(order.map((item) => [item.name, item])) });
+    }
+    return this.orders.get(key);
+  }
+
+  async next(part, rater, passed) {
+    const given = this.given(part);
+    const open = this.items(part).order.filter((item) => !given.get(item.name)?.has(rater));
+    const item = open.find((one) => !passed.includes(one.name)) ?? open[0];
+    return { item: item ? this.shown(part, item, rater, given) : null, ...this.far(part, rater, given) };
+  }
+
+  async item(part, rater, name) {
+    const given = this.given(part);
+    const item = this.items(part).byName.get(name);
+    return { item: this.shown(part, item, rater, given), ...this.far(part, rater, given) };
+  }
+
+  async save(part, rater, value) {
+    const item = this.items(part).byName.get(value.item);
+    const turned = part === PAIRS && turnedFor(rater, item.name);
+    const said = part === PAIRS
+      ? { verdict: turnVerdict(value.verdict, turned), turned }
+      : { marks: value.marks };
+    const at = new Date().toISOString().replace(/\.\d+Z$/, "Z");
+    this.keep(part, item.name, rater, { ...said, comment: value.comment, seconds: value.seconds, at, n: Date.now() });
+    return this.far(part, rater, this.given(part));
+  }
+
+  shown(part, item, rater, given) {
+    const turned = part === PAIRS && turnedFor(rater, item.name);
+    const texts = item.sides.map((side) => side.text);
+    const mine = given.get(item.name)?.get(rater);
+    return {
+      name: item.name,
+      prompt: this.answers.prompt(item.row) ?? "",
+      answers: turned ? texts.reverse() : texts,
+      mine: mine ? { ...mine, verdict: mine.verdict && turnVerdict(mine.verdict, turned) } : null,
+    };
+  }
+
+  far(part, rater, given) {
+    const mine = [...given].filter(([, raters]) => raters.has(rater));
+    mine.sort((one, other) => one[1].get(rater).n - other[1].get(rater).n);
+    return { done: mine.length, left: this.items(part).order.length - mine.length, rated: mine.map(([name]) => name) };
+  }
+
+  // --- what is kept ----------------------------------------------------------------------------
+
+  keep(part, name, rater, value) {
+    const key = `${RATING_KEY}${part}/${name}/${rater}`;
+    if (this.keeps === "browser") localStorage.setItem(key, JSON.stringify(value));
+    else this.memory.set(key, value);
+  }
+
+  // Of a part: by item, each rater's rating. Ratings of other texts than this page's are left alone.
+  given(part) {
+    const { byName } = this.items(part);
+    const found = new Map();
+    for (const [key, value] of this.kept()) {
+      const [of, name, ...rest] = key.slice(RATING_KEY.length).split("/");
+      if (of !== part || !byName.has(name)) continue;
+      if (!found.has(name)) found.set(name, new Map());
+      found.get(name).set(rest.join("/"), value);
+    }
+    return found;
+  }
+
+  kept() {
+    if (this.keeps === "nothing") return [...this.memory];
+    const found = [];
+    for (let i = 0; i < localStorage.length; i += 1) {
+      const key = localStorage.key(i);
+      if (!key.startsWith(RATING_KEY)) continue;
+      try {
+        found.push([key, JSON.parse(localStorage.getItem(key))]);
+      } catch {
+        // Not written by this page.
+      }
+    }
+    return found;
+  }
+
+  parts() {
+    return [PAIRS, ...this.rubrics.map((rubric) => rubric.name)];
+  }
+
+  async progress() {
+    return { parts: this.parts().map((part) => this.progressOf(part)) };
+  }
+
+  progressOf(part) {
+    const given = this.given(part);
+    const counts = new Map();
+    for (const raters of given.values()) {
+      for (const rater of raters.keys()) counts.set(rater, (counts.get(rater) ?? 0) + 1);
+    }
+    const entries = [...given.values()].map((raters) => [...raters.values()]);
+    return {
+      part,
+      items: this.items(part).order.length,
+      rated: given.size,
+      twice: entries.filter((one) => one.length > 1).length,
+      raters: [...counts].sort().map(([name, done]) => ({ name, done })),
+      agreement: agreements(this.rubrics.find((rubric) => rubric.name === part), entries),
+    };
+  }
+
+  // --- out of the page, and into it ------------------------------------------------------------
+
+  // Rows as a file of ratings has them: one for each pair of models that gave the two texts.
+  rows() {
+    const rows = [];
+    for (const part of this.parts()) {
+      for (const [name, raters] of this.given(part)) {
+        const item = this.items(part).byName.get(name);
+        for (const [rater, value] of raters) rows.push(...rowsOf(this.answers, item, rater, value));
+      }
+    }
+    return rows;
+  }
+
+  // Takes rows that were exported here or on another machine; returns how many belong to this page.
+  take(rows) {
+    const before = new Map(this.parts().map((part) => [part, this.given(part)]));
+    let taken = 0;
+    for (const row of rows) {
+      const found = placeOf(this, row);
+      if (!found) continue;
+      const known = before.get(found.part).get(found.name)?.get(found.rater);
+      if (!known || known.at <= found.value.at) this.keep(found.part, found.name, found.rater, found.value);
+      taken += 1;
+    }
+    return taken;
+  }
+
+  // The items about one prompt.
+  ofRow(part, row) {
+    const made = this.items(part);
+    if (!made.byRow) {
+      made.byRow = new Map();
+      for (const item of made.order) made.byRow.set(item.row, [...(made.byRow.get(item.row) ?? []), item]);
+    }
+    return made.byRow.get(row) ?? [];
+  }
+}
+
+function canKeep() {
+  try {
+    localStorage.setItem(`${RATING_KEY}?`, "");
+    localStorage.removeItem(`${RATING_KEY}?`);
+    return true;
+  } catch {
+    return false;
+  }
+}

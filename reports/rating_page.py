@@ -1,0 +1,46 @@
+"""The page that `espalier rate` serves: the frame of the report around a place to rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from espalier.reports.rating_session import rubric
+from espalier.reports.shell import content, document, policy, script_text, spoken, style_text
+from espalier.reports.strings import Language, speaking, t, words
+from espalier.rubrics import SCALES
+
+# What rating needs wherever it is done; later files use what earlier ones define.
+DESK = ("rating_plan.js", "rating_form.js", "rating_desk.js")
+SCRIPTS = (
+    "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js", "nav.js",
+    *DESK, "rating_remote.js", "rating_main.js",
+)  # fmt: skip
+STYLES = ("page.css", "parts.css", "answers.css", "rating.css")
+SPOKEN = ("page.", "language.", "theme.", "rating.")
+
+
+def rating_page(name: str) -> tuple[str, str]:
+    """The document, and the Content-Security-Policy that goes with it; `name` is the run's."""
+    html = document(
+        title=name,
+        contents={one: content("rate.html.j2", one, name=name) for one in spoken(None)},
+        cores={one: _core(name, one) for one in spoken(None)},
+        packed=(),
+        scripts=SCRIPTS,
+        styles=STYLES,
+        connects=True,
+    )
+    rules = policy(script_text(SCRIPTS), style_text(STYLES), connects=True)
+    return "".join(html), f"{rules}; frame-ancestors 'none'"
+
+
+def rubrics() -> list[dict[str, Any]]:
+    """The built-in rubrics, as the page marks by them."""
+    return [rubric(one) for one in SCALES.values()]
+
+
+def _core(name: str, language: Language) -> Mapping[str, Any]:
+    strings = {key: text for key, text in words(language).items() if key.startswith(SPOKEN)}
+    with speaking(language):
+        return {"strings": strings, "title": f"{t('rating.title')} · {name}"}
