@@ -52,7 +52,11 @@ def contamination_warnings(summary: Mapping[str, Any], rows: int) -> list[str]:
         f"Contamination: {summary['rows']:,} of {rows:,} prompts ({summary['share']:.1%}) share "
         f"text with the training data ({files}): {summary['same_prompt']:,} a whole prompt, "
         f"{summary['ngram']:,} a run of words, {summary['near_prompt']:,} most of the prompt. "
-        "summary.json has the scores without them.",
+        + (
+            "summary.json has the scores without them."
+            if summary["rows"] < rows
+            else "No prompt is left that says how the models do on new ones."
+        ),
     ]
     changed = [
         f"{item['metric']} of {item['model']} ({item['verdict_all']} → {item['verdict']})"

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from espalier.errors import InputError
 from espalier.evaluate import training_rows
+from espalier.evaluate.clean_scores import contamination_warnings
 from espalier.evaluate.config_contamination import ContaminationConfig
 from espalier.evaluate.contamination import (
     Contamination,
@@ -321,3 +322,18 @@ def test_the_summary_has_the_scores_with_and_without(tmp_path: Path) -> None:
     labels = dict(zip(frame["prompt"], frame["contamination"], strict=True))
     assert [n for n in range(count) if labels[prompts[n]]] == sorted(leaked)
     assert np.isfinite(frame["exact_match"]).all()
+
+
+def test_a_set_without_a_clean_prompt_says_so() -> None:
+    told = {
+        "unread": {},
+        "rows": 3,
+        "share": 1.0,
+        "against": [{"file": "train.jsonl"}],
+        **dict.fromkeys(("same_prompt", "ngram", "near_prompt"), 3),
+        "comparisons": [],
+    }
+    [all_of_them] = contamination_warnings(told, 3)
+    assert "No prompt is left" in all_of_them and "without them" not in all_of_them
+    [some] = contamination_warnings(told, 4)
+    assert "summary.json has the scores without them" in some
