@@ -64,5 +64,5 @@ def test_it_answers_with_its_key_alone_and_leaves_no_process(
         assert process.wait(60) == 0
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     assert all_gone(vllm)

@@ -286,7 +286,10 @@ class _Server:
 
     def _longest(self) -> int:
         """Raises OSError (HTTPError and URLError are) while the server is not ready."""
-        return int(self._ask_server("models", None, timeout=5)["data"][0]["max_model_len"])
+        models = self._ask_server("models", None, timeout=5)["data"]
+        if not models:
+            raise ConnectionError("the server answers and lists no model yet")
+        return int(models[0]["max_model_len"])
 
     def _ask_server(self, path: str, body: Any, timeout: float = 600) -> Any:
         # A proxy of the environment has no business between two processes of one machine.
