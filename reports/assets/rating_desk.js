@@ -19,7 +19,7 @@ class RatingDesk {
     this.parts = about.parts;
     if (!this.parts.some((part) => part.name === this.part)) this.part = this.parts[0]?.name;
     this.rater = remembered(RATER_KEY) ?? "";
-    if (get("rate") && this.rater) await this.openPart(get("rate"));
+    if (get("rate") && this.rater) await this.openPart(get("rate"), false);
     else this.drawWelcome();
   }
 
@@ -52,12 +52,13 @@ class RatingDesk {
 
   // --- one item after the other ------------------------------------------------------------------
 
-  async openPart(name) {
+  // `here`: the reader asked for it, so it comes into view.
+  async openPart(name, here = true) {
     this.part = this.parts.some((part) => part.name === name) ? name : this.parts[0].name;
     set({ rate: this.part });
     this.passed = [];
     this.build();
-    await this.advance();
+    await this.advance(here);
   }
 
   build() {
@@ -80,7 +81,7 @@ class RatingDesk {
     );
     this.far = el("details", { class: "more", on: { toggle: () => this.far.open && this.drawProgress() } },
       el("summary", {}, t("rating.progress_and_agreement")), el("div", { class: "rate-all" }));
-    const desk = el("div", { class: "rate-desk", on: { keydown: (event) => this.key(event) } }, head, this.item, el("div", { class: "rate-actions" }, this.form, this.status));
+    const desk = el("div", { class: "rate-desk", on: { keydown: (event) => this.key(event) } }, head, this.item, el("div", { class: `rate-actions ${this.part === PAIRS ? "" : "tall"}` }, this.form, this.status));
     refill(this.root, desk, el("p", { class: "rate-keys quiet" }, t(this.part === PAIRS ? "rating.keys_pairs" : "rating.keys_marks")), this.far, this.options.more?.() ?? null);
   }
 
@@ -90,11 +91,11 @@ class RatingDesk {
     this.root.querySelector("input[name=rater]").select();
   }
 
-  async advance() {
-    this.show(await this.ratings.next(this.part, this.rater, this.passed));
+  async advance(here = true) {
+    this.show(await this.ratings.next(this.part, this.rater, this.passed), here);
   }
 
-  show({ item, done, left, rated }) {
+  show({ item, done, left, rated }, here = true) {
     this.current = item;
     this.rated = rated;
     this.bar.max = done + left || 1;
@@ -103,8 +104,10 @@ class RatingDesk {
     this.begun = Date.now();
     if (item) this.drawItem(item);
     else this.drawEnd(done);
-    this.item.focus({ preventScroll: true });
-    this.item.scrollIntoView({ block: "nearest" });
+    if (here) {
+      this.item.focus({ preventScroll: true });
+      this.item.scrollIntoView({ block: "nearest" });
+    }
     if (this.far.open) this.drawProgress();
   }
 

@@ -131,7 +131,9 @@ function equalShare(units) {
 const meanOf = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 // The mean of values with a 95 % interval: a bootstrap over clusters (prompts). `entries` are
-// [cluster, value]; with fewer than two clusters there is no interval.
+// [cluster, value]; of fewer than ten clusters a bootstrap knows too little.
+const FEWEST_CLUSTERS = 10;
+
 function meanWithInterval(entries, resamples = 2000, seed = 1) {
   const clusters = new Map();
   for (const [cluster, value] of entries) {
@@ -140,7 +142,7 @@ function meanWithInterval(entries, resamples = 2000, seed = 1) {
   }
   const list = [...clusters.values()];
   const value = meanOf(entries.map((entry) => entry[1]));
-  if (list.length < 2) return { value, low: null, high: null };
+  if (list.length < FEWEST_CLUSTERS) return { value, low: null, high: null };
   const random = randoms(seed);
   const means = new Float64Array(resamples);
   for (let k = 0; k < resamples; k += 1) {
@@ -155,6 +157,14 @@ function meanWithInterval(entries, resamples = 2000, seed = 1) {
   }
   means.sort();
   return { value, low: quantile(means, 0.025), high: quantile(means, 0.975) };
+}
+
+// A share of n with Wilson's interval (1927), 95 %; it holds for few and for all-equal values too.
+function shareWithInterval(value, n) {
+  const z = 1.959964;
+  const middle = (value + (z * z) / (2 * n)) / (1 + (z * z) / n);
+  const half = (z / (1 + (z * z) / n)) * Math.sqrt((value * (1 - value)) / n + (z * z) / (4 * n * n));
+  return { value, low: Math.max(0, middle - half), high: Math.min(1, middle + half) };
 }
 
 function quantile(sorted, share) {
@@ -174,11 +184,11 @@ function winRates(votes, models) {
       if (i >= j || !between.length) continue;
       const byRow = new Map();
       for (const vote of between) byRow.set(vote.row, [...(byRow.get(vote.row) ?? []), vote.worth]);
-      const entries = [...byRow].map(([row, worths]) => [row, meanOf(worths)]);
+      const share = meanOf([...byRow.values()].map(meanOf));
       const count = (worth) => between.filter((vote) => vote.worth === worth).length;
       found.push({
         model: models[j], other: models[i], prompts: byRow.size, votes: between.length,
-        wins: count(1), ties: count(0.5), losses: count(0), ...meanWithInterval(entries),
+        wins: count(1), ties: count(0.5), losses: count(0), ...shareWithInterval(share, byRow.size),
       });
     }
   }

@@ -95,8 +95,8 @@ function saveFile(name, text, type) {
 const modelLabel = (core, name) => (core.summary ? labelOf(core.summary, name) : name);
 
 function withInterval(found, show) {
-  const range = found.low === null ? "" : ` [${show(found.low)}, ${show(found.high)}]`;
-  return show(found.value) + range;
+  const range = found.low === null ? null : el("span", { class: "interval" }, ` [${show(found.low)}, ${show(found.high)}]`);
+  return [show(found.value), range];
 }
 
 function winRateTable(core, ratings) {
@@ -126,10 +126,11 @@ function markTable(core, ratings, rubric) {
   const cell = (model, name) => {
     const found = marks(model, name);
     if (!found) return "–";
-    return rubric.checks.includes(name) ? `${withInterval(found, (value) => fixed(100 * value, 0))} %` : withInterval(found, (value) => fixed(value, 2));
+    return rubric.checks.includes(name) ? withInterval(found, (value) => `${fixed(100 * value, 0)} %`) : withInterval(found, (value) => fixed(value, 2));
   };
   return el("section", {},
     el("h4", {}, t("rating.marks_title", { part: partName(rubric.name) })),
+    el("p", { class: "quiet" }, t("rating.marks_note")),
     table([t("rating.model"), ...names.map(criterionName)], models.map((model) => [el("bdi", {}, modelLabel(core, model)), ...names.map((name) => cell(model, name))])),
   );
 }
