@@ -1,73 +1,123 @@
-"""The side-by-side answers as columns, one list entry a prompt, ready to be packed."""
+"""The side-by-side answers, read from the files of the evaluation row by row."""
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from espalier.errors import InputError
-from espalier.reports.runfiles import number, read_lines, read_object, rounded
+from espalier.reports.answer_table import LABELS, AnswerTable, Floats, Integers
+from espalier.reports.runfiles import read_lines, read_object
 from espalier.reports.strings import pretty
 
+if TYPE_CHECKING:
+    import pyarrow
+
 # Columns of scores.parquet that are no row metric.
-TEXT_COLUMNS = ("id", "model", "prompt", "reference", "answer", "category", "language", "source")
-_FACTS = ("finish_reason", "tokens", "seconds")
+TEXT_COLUMNS = ("id", "model", "prompt", "reference", "answer", *LABELS)
+NOTES = {"marks": "judge_marks.jsonl", "verdicts": "judge_pairs.jsonl"}
+BATCH = 512
 
 
 def read_answers(
     folder: Path, summary: Mapping[str, Any], limit: int | None = None
-) -> dict[str, Any] | None:
-    """What the answer browser shows, from `evaluate/`; None when no answer was stored.
+) -> AnswerTable | None:
+    """All answers below `evaluate/`, their scores and what a judge said of them.
 
-    The result has `rows` (columns id, prompt, reference, category, language), `models` (each
-    with name, answers and facts by row, None where the model gave none) and `metrics` (each with
-    name, label, format, higher_is_better and values by model and row).
+    None when no answer was stored. Only the first `limit` prompts are read, where given.
+    Raises InputError for files that are not what the stage writes.
     """
-    names = [str(model["name"]) for model in summary.get("models", [])]
-    table = _read_scores(folder / "scores.parquet")
-    if table is None:
-        table = _from_answer_files(folder, names)
-    if not table.get("id"):
+    table = AnswerTable(limit)
+    path = folder / "scores.parquet"
+    if path.is_file():
+        _read_scores(path, table, summary)
+    else:
+        _read_answer_files(folder, table)
+        _order_models(table, summary)
+    if not table.count:
         return None
-    index = _row_index(table["id"], limit)
-    present = dict.fromkeys(str(name) for name in table["model"])
-    order = [n for n in names if n in present] + [n for n in present if n not in names]
-    at = [
-        (index.get(str(row)), str(model))
-        for row, model in zip(table["id"], table["model"], strict=True)
-    ]
+    for model in table.models:
+        for line in _stored_answers(folder, model):
+            row = table.rows.get(str(line.get("id")))
+            if row is not None:
+                table.add_facts(row, model, line)
+    for kind, name in NOTES.items():
+        for line in read_lines(folder / name):
+            row = table.rows.get(str(line.get("id")))
+            if row is not None:
+                table.add_note(row, kind, line)
+    return table
+
+
+class Scores:
+    """The numeric columns of the score table, gathered batch by batch."""
+
+    def __init__(self, schema: pyarrow.Schema) -> None:
+        import pyarrow.types as types
+
+        kinds = (types.is_integer, types.is_floating, types.is_boolean)
+        self.names = [
+            field.name
+            for field in schema
+            if field.name not in TEXT_COLUMNS and any(kind(field.type) for kind in kinds)
+        ]
+        self._models: dict[str, int] = {}
+        self._places: list[Integers] = []
+        self._values: dict[str, list[Floats]] = {name: [] for name in self.names}
+
+    def add(self, batch: pyarrow.RecordBatch, rows: list[int | None]) -> None:
+        """The scores of a batch whose lines belong to these rows."""
+        models = [
+            self._models.setdefault(str(name), len(self._models))
+            for name in batch.column("model").to_pylist()
+        ]
+        kept = [i for i, row in enumerate(rows) if row is not None]
+        self._places.append(np.array([[models[i], rows[i]] for i in kept], np.int64).reshape(-1, 2))
+        for name in self.names:
+            column = batch.column(name).cast("float64").to_numpy(zero_copy_only=False)
+            self._values[name].append(column[kept])
+
+    def finish(self, table: AnswerTable, summary: Mapping[str, Any]) -> None:
+        """Give the table its metrics, those of the summary first; without any number, no metric."""
+        described = {str(m["name"]): m for m in summary.get("metrics", [])}
+        names = [name for name in described if name in self._values]
+        names += [name for name in self.names if name not in described]
+        places = np.concatenate(self._places) if self._places else np.zeros((0, 2), np.int64)
+        order = np.array([table.models.index(name) for name in self._models], np.int64)
+        for name in names:
+            values = np.full((len(table.models), table.count), np.nan)
+            if len(places):
+                values[order[places[:, 0]], places[:, 1]] = np.concatenate(self._values.pop(name))
+            values[~np.isfinite(values)] = np.nan
+            if not np.isnan(values).all():
+                table.metrics.append(_about(name, described.get(name, {})))
+                table.values[name] = values
+
+
+def _about(name: str, described: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "rows": {"id": list(index), **_row_texts(table, at, len(index))},
-        "models": [
-            {"name": name, **_model_columns(folder, table, at, name, index)} for name in order
-        ],
-        "metrics": _row_metrics(table, at, order, len(index), summary),
+        "name": name,
+        "label": described.get("label") or pretty(name),
+        "format": described.get("format", "number"),
+        "higher_is_better": described.get("higher_is_better", True),
+        "tested": described.get("tested", True),
     }
 
 
-def pack(value: Any) -> str:
-    """JSON, compressed and in base64: text that no HTML parser can misread.
-
-    A lone surrogate is written as its JSON escape; the result depends on the value alone.
-    """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    data = gzip.compress(text.encode("utf-8", "backslashreplace"), compresslevel=6, mtime=0)
-    return base64.b64encode(data).decode("ascii")
-
-
-def _read_scores(path: Path) -> dict[str, list[Any]] | None:
-    if not path.is_file():
-        return None
+def _read_scores(path: Path, table: AnswerTable, summary: Mapping[str, Any]) -> None:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path)
+        with pyarrow.parquet.ParquetFile(path) as file:
+            _check_columns(path, file.schema_arrow.names)
+            scores = Scores(file.schema_arrow)
+            for batch in file.iter_batches(BATCH, columns=[*TEXT_COLUMNS, *scores.names]):
+                scores.add(batch, _add_batch(batch, table))
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise InputError(
             "The table of row scores can't be read.",
@@ -75,8 +125,12 @@ def _read_scores(path: Path) -> dict[str, list[Any]] | None:
             expected="a Parquet file, as the stage 'evaluate' writes it",
             hint="run the stage 'evaluate' again",
         ) from error
-    columns: dict[str, list[Any]] = table.to_pydict()
-    missing = [name for name in ("id", "model", "answer") if name not in columns]
+    _order_models(table, summary)
+    scores.finish(table, summary)
+
+
+def _check_columns(path: Path, names: list[str]) -> None:
+    missing = [name for name in ("id", "model", "answer") if name not in names]
     if missing:
         raise InputError(
             f"The table of row scores lacks the column '{missing[0]}'.",
@@ -84,113 +138,52 @@ def _read_scores(path: Path) -> dict[str, list[Any]] | None:
             expected="columns id, model, prompt, reference, answer and the row metrics",
             hint="run the stage 'evaluate' again",
         )
-    return columns
 
 
-def _from_answer_files(folder: Path, names: list[str]) -> dict[str, list[Any]]:
-    """The same columns from answers/*.jsonl alone (evaluate has not finished); no metrics."""
+def _add_batch(batch: pyarrow.RecordBatch, table: AnswerTable) -> list[int | None]:
+    """Add the texts of a batch; returns the row of each line, None above the limit."""
+    columns: dict[str, list[Any]] = {name: [None] * batch.num_rows for name in TEXT_COLUMNS}
+    for name in set(TEXT_COLUMNS) & set(batch.schema.names):
+        columns[name] = batch.column(name).to_pylist()
+    rows = [table.row(str(identity)) for identity in columns["id"]]
+    for place, row in enumerate(rows):
+        if row is None:
+            continue
+        labels = {name: columns[name][place] for name in LABELS}
+        table.add_prompt(row, columns["prompt"][place], columns["reference"][place], labels)
+        table.add_answer(row, str(columns["model"][place]), columns["answer"][place])
+    return rows
+
+
+def _order_models(table: AnswerTable, summary: Mapping[str, Any]) -> None:
+    """As in the summary; models that it does not name come last."""
+    names = {str(model["name"]): i for i, model in enumerate(summary.get("models", []))}
+    table.models.sort(key=lambda name: names.get(name, len(names)))
+
+
+def _read_answer_files(folder: Path, table: AnswerTable) -> None:
+    """From answers/*.jsonl alone (evaluate has not finished); there are no scores then."""
     prompts = {
         str(row.get("id")): row for row in read_lines(folder.parent / "curate" / "eval.jsonl")
     }
-    files = {path.stem: path for path in sorted((folder / "answers").glob("*.jsonl"))}
-    table: dict[str, list[Any]] = {name: [] for name in TEXT_COLUMNS}
-    for name in [n for n in names if n in files] + [n for n in files if n not in names]:
-        for row in read_lines(files[name]):
-            if "answer" not in row:
+    for path in sorted((folder / "answers").glob("*.jsonl")):
+        for line in read_lines(path):
+            row = table.row(str(line.get("id"))) if "answer" in line else None
+            if row is None:
                 continue
-            example = prompts.get(str(row.get("id")), {})
+            example = prompts.get(str(line.get("id")), {})
             meta = example.get("meta") or {}
             turns = [m for m in example.get("messages") or [] if m.get("role") == "user"]
-            table["id"].append(row.get("id"))
-            table["model"].append(name)
-            table["answer"].append(row["answer"])
-            table["prompt"].append(turns[-1].get("content") if turns else None)
-            for key in ("reference", "category", "language", "source"):
-                table[key].append(meta.get(key))
-    return table
-
-
-def _row_index(ids: list[Any], limit: int | None) -> dict[str, int]:
-    index: dict[str, int] = {}
-    for row in ids:
-        if str(row) not in index and (limit is None or len(index) < limit):
-            index[str(row)] = len(index)
-    return index
-
-
-def _row_texts(
-    table: Mapping[str, list[Any]], at: list[tuple[int | None, str]], size: int
-) -> dict[str, list[Any]]:
-    result: dict[str, list[Any]] = {}
-    for name in ("prompt", "reference", "category", "language"):
-        column: list[Any] = [None] * size
-        for (row, _), value in zip(at, table.get(name, [None] * len(at)), strict=True):
-            if row is not None and column[row] is None and value is not None:
-                column[row] = str(value)
-        result[name] = column
-    return result
-
-
-def _model_columns(
-    folder: Path,
-    table: Mapping[str, list[Any]],
-    at: list[tuple[int | None, str]],
-    name: str,
-    index: Mapping[str, int],
-) -> dict[str, Any]:
-    answers: list[str | None] = [None] * len(index)
-    for (row, model), answer in zip(at, table["answer"], strict=True):
-        if row is not None and model == name and answer is not None:
-            answers[row] = str(answer)
-    facts: dict[str, list[Any]] = {fact: [None] * len(index) for fact in _FACTS}
-    for line in _stored_answers(folder, name):
-        row = index.get(str(line.get("id")))
-        if row is not None:
-            for fact in _FACTS:
-                value = line.get(fact)
-                facts[fact][row] = value if isinstance(value, str) else rounded(value, 3)
-    known = {fact: column for fact, column in facts.items() if any(x is not None for x in column)}
-    return {"answers": answers, "facts": known}
-
-
-def _stored_answers(folder: Path, name: str) -> list[dict[str, Any]]:
-    # The name comes from summary.json: it must not lead out of the folder.
-    if Path(name).name != name:
-        return []
-    return list(read_lines(folder / "answers" / f"{name}.jsonl"))
-
-
-def _row_metrics(
-    table: Mapping[str, list[Any]],
-    at: list[tuple[int | None, str]],
-    models: list[str],
-    size: int,
-    summary: Mapping[str, Any],
-) -> list[dict[str, Any]]:
-    described = {str(m["name"]): m for m in summary.get("metrics", [])}
-    names = [n for n in described if n in table]
-    names += [n for n in table if n not in described and n not in TEXT_COLUMNS]
-    metrics = []
-    for name in names:
-        values: dict[str, list[Any]] = {model: [None] * size for model in models}
-        found = False
-        for (row, model), value in zip(at, table[name], strict=True):
-            if row is not None and not isinstance(value, str):
-                values[model][row] = rounded(value, 4)
-                found = found or number(value) is not None
-        if found:
-            about = described.get(name, {})
-            metrics.append(
-                {
-                    "name": name,
-                    "label": about.get("label") or pretty(name),
-                    "format": about.get("format", "number"),
-                    "higher_is_better": about.get("higher_is_better", True),
-                    "tested": about.get("tested", True),
-                    "values": values,
-                }
+            table.add_prompt(
+                row, turns[-1].get("content") if turns else None, meta.get("reference"), meta
             )
-    return metrics
+            table.add_answer(row, path.stem, line["answer"])
+
+
+def _stored_answers(folder: Path, name: str) -> Iterator[dict[str, Any]]:
+    # The name comes from the result files: it must not lead out of the folder.
+    if Path(name).name == name:
+        yield from read_lines(folder / "answers" / f"{name}.jsonl")
 
 
 def reading_summary(folder: Path) -> dict[str, Any] | None:

@@ -39,3 +39,8 @@ class ReportConfig(BaseModel):
     answer_rows: int | None = Field(
         None, ge=1, description="Only the first rows of the side-by-side answers (default: all)."
     )
+    answer_megabytes: float = Field(
+        100, gt=0, description="Most text of prompts and answers in the page, in MB before it is "
+        "packed to about a third. Above it the texts of some prompts are left out, and the page "
+        "says so; the scores of all are there."
+    )  # fmt: skip

@@ -10,18 +10,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from espalier.files import atomic_write_text
-from espalier.reports.answers import finite, pack
+from espalier.reports.answers import finite
 from espalier.reports.data_charts import histogram, lengths, ordered, sizes
 from espalier.reports.data_gather import DataPage, gather_data, money, retold, totals
 from espalier.reports.data_sunburst import sunburst
-from espalier.reports.shell import content, document, spoken
+from espalier.reports.packing import pack
+from espalier.reports.shell import content, document, spoken, write_document
 from espalier.reports.strings import Language, speaking, t, words
 
 SCRIPTS = (
     "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js",
-    "search.js", "rows.js", "nav.js", "data_browser.js", "data_removed.js", "data_rows.js",
-    "data_main.js",
+    "search.js", "unpack.js", "rows.js", "nav.js", "data_browser.js", "data_removed.js",
+    "data_rows.js", "data_main.js",
 )  # fmt: skip
 STYLES = ("page.css", "parts.css", "answers.css", "data_page.css", "print.css")
 
@@ -37,7 +37,7 @@ def build_data_page(curate_folder: Path, output: Path) -> None:
     for language in spoken(None):
         with speaking(language):
             told[language] = retold(read, curate_folder)
-    atomic_write_text(output, "".join(pieces(told)))
+    write_document(output, pieces(told))
 
 
 def pieces(told: Mapping[Language, DataPage]) -> Iterator[str]:
@@ -47,7 +47,7 @@ def pieces(told: Mapping[Language, DataPage]) -> Iterator[str]:
         title=t("dp.title", name=data.name),
         contents={language: body(one, language) for language, one in told.items()},
         cores={language: core(one, language) for language, one in told.items()},
-        packed={"packed-data": pack(finite(browsers(data)))},
+        packed=[("packed-data", [pack(finite(browsers(data)))])],
         scripts=SCRIPTS,
         styles=STYLES,
     )

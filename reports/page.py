@@ -7,21 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from espalier.files import atomic_write_text
-from espalier.reports.answers import pack
+from espalier.reports.answer_packing import pack_answers
 from espalier.reports.config import ReportConfig
 from espalier.reports.data import RunData, gather
 from espalier.reports.manifests import again
-from espalier.reports.shell import content, document, spoken
+from espalier.reports.rating_page import DESK, rubrics
+from espalier.reports.shell import content, document, spoken, write_document
 from espalier.reports.strings import Language, speaking, words
 
 # Later files use what earlier ones define.
 SCRIPTS = (
     "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js", "bars.js", "lines.js",
-    "overview.js", "slices.js", "calibration.js", "training.js", "search.js", "rows.js",
-    "answers.js", "nav.js", "main.js",
+    "overview.js", "slices.js", "calibration.js", "training.js", "search.js", "unpack.js",
+    "answer_data.js", "rows.js", "answers.js", *DESK,
+    "rating_rows.js", "rating_local.js", "rating_section.js", "nav.js", "main.js",
 )  # fmt: skip
-STYLES = ("page.css", "parts.css", "answers.css", "print.css")
+STYLES = ("page.css", "parts.css", "answers.css", "rating.css", "print.css")
 
 
 def build_report(run: Path, options: ReportConfig, output: Path) -> RunData:
@@ -30,7 +31,7 @@ def build_report(run: Path, options: ReportConfig, output: Path) -> RunData:
     Raises InputError when the folder holds no result, or a result file is broken.
     """
     told = told_in_all(run, options)
-    atomic_write_text(output, "".join(pieces(told, options)))
+    write_document(output, pieces(told, options))
     return told["en"]
 
 
@@ -53,7 +54,7 @@ def pieces(told: Mapping[Language, RunData], options: ReportConfig) -> Iterator[
         title=data.title,
         contents={language: body(one, language) for language, one in told.items()},
         cores={language: core(one, language) for language, one in told.items()},
-        packed={"packed-answers": pack(data.answers)} if data.answers else {},
+        packed=pack_answers(data.answers, options.answer_megabytes) if data.answers else (),
         scripts=SCRIPTS,
         styles=STYLES,
         fixed=options.language is not None,
@@ -79,4 +80,5 @@ def core(data: RunData, language: Language) -> dict[str, Any]:
         "run": data.name,
         "summary": data.summary,
         "curves": data.curves,
+        "rubrics": rubrics(),
     }

@@ -16,7 +16,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import espalier
+from espalier.files import atomic_path
 from espalier.progress import duration
 from espalier.reports.answers import finite
 from espalier.reports.manifests import common, machine
@@ -37,16 +38,17 @@ def document(
     title: str,
     contents: Mapping[Language, str],
     cores: Mapping[Language, Mapping[str, Any]],
-    packed: Mapping[str, str],
+    packed: Iterable[tuple[str, Iterable[str]]],
     scripts: Sequence[str],
     styles: Sequence[str],
     fixed: bool = False,
+    connects: bool = False,
 ) -> Iterator[str]:
     """The pieces of the HTML document, in order; joined, they can be encoded as UTF-8.
 
     `contents` and `cores` by language, the first of them as the document opens; `packed` are
-    texts for script elements that don't run, by id, free of `<`. `fixed`: the reader's browser
-    has no say in the language.
+    texts in pieces for script elements that don't run, by id, free of `<`. `fixed`: the reader's
+    browser has no say in the language. `connects`: the page may talk to the server that it is from.
     """
     script, style = script_text(scripts), style_text(styles)
     first = next(iter(contents))
@@ -56,7 +58,7 @@ def document(
         .render(
             title=title,
             version=espalier.__version__,
-            csp=policy(script, style),
+            csp=policy(script, style, connects=connects),
             script=Markup(script),
             style=Markup(style),
             language=first,
@@ -71,11 +73,17 @@ def document(
         )
     )
     yield encodable(html)
-    for name, text in packed.items():
+    for name, parts in packed:
         yield f'<script type="text/plain" id="{name}">'
-        yield text
+        yield from parts
         yield "</script>\n"
     yield "</body>\n</html>\n"
+
+
+def write_document(output: Path, pieces: Iterable[str]) -> None:
+    """Write the pieces to a file one after the other; the file is whole or stays as it was."""
+    with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(pieces)
 
 
 def content(template: str, language: Language, **values: Any) -> str:
@@ -162,11 +170,15 @@ def style_text(names: Sequence[str]) -> str:
     return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
 
 
-def policy(script: str, style: str) -> str:
-    """The Content-Security-Policy that lets this script and this style in, and nothing else."""
+def policy(script: str, style: str, *, connects: bool = False) -> str:
+    """The Content-Security-Policy that lets this script and this style in, and nothing else.
+
+    `connects`: the script may also ask the server that the page came from.
+    """
     return "; ".join(
         (
             "default-src 'none'",
+            *(("connect-src 'self'",) if connects else ()),
             f"script-src '{source_hash(script)}'",
             f"style-src '{source_hash(style)}'",
             "img-src data:",

@@ -40,7 +40,7 @@ def facts(data: RunData, page: Path) -> dict[str, Any]:
     return {
         "bytes": page.stat().st_size,
         "models": len((data.summary or {}).get("models", [])),
-        "prompts": len(data.answers["rows"]["id"]) if data.answers else 0,
+        "prompts": data.answers.count if data.answers else 0,
         "stages": len(data.stages),
     }
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 import math
 import re
 import subprocess
@@ -18,6 +15,7 @@ import pytest
 from curate_fixture import make_folder, read_lines, spending, write_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packed import value as unpacked
 from test_reports_page import HOSTILE, Page, script
 
 from espalier.cli import main
@@ -45,7 +43,7 @@ def build(folder: Path) -> str:
 
 
 def packed(page: Page) -> Any:
-    return json.loads(gzip.decompress(base64.b64decode(script(page, "packed-data"))))
+    return unpacked(script(page, "packed-data"))
 
 
 def words(page: Page) -> str:

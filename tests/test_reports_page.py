@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import packed
 import pytest
 from report_fixture import ALL_STAGES, MODELS, make_run, write_json
 
@@ -162,9 +163,9 @@ def test_answers_without_scores_are_shown(tmp_path: Path) -> None:
     run = make_run(tmp_path / "r", stages=("evaluate",), rows=6)
     for name in ("summary.json", "scores.parquet", "manifest.json"):
         (run / "evaluate" / name).unlink()
-    packed = unpacked(Page(build(run)))
-    assert {model["name"] for model in packed["models"]} == {name for name, *_ in MODELS}
-    assert len(packed["rows"]["id"]) == 6
+    found = unpacked(Page(build(run)))
+    assert {model["name"] for model in found["models"]} == {name for name, *_ in MODELS}
+    assert len(found["rows"]["id"]) == 6
 
 
 HOSTILE_STAGES = ("curate", "sft", "ppo", "evaluate")
@@ -215,9 +216,7 @@ def script(page: Page, name: str) -> str:
 
 
 def unpacked(page: Page) -> Any:
-    import gzip
-
-    return json.loads(gzip.decompress(base64.b64decode(script(page, "packed-answers"))))
+    return packed.answers(script(page, "packed-answers"), script(page, "packed-texts"))
 
 
 def test_policy_allows_exactly_the_inline_script_and_style(plain: Page) -> None:
@@ -269,7 +268,7 @@ def test_sizes(plain_run: Path) -> None:
     """The page without data is small: people mail it."""
     html = build(plain_run)
     page = Page(html)
-    data = sum(len(script(page, name)) for name in ("core", "packed-answers"))
+    data = sum(len(script(page, name)) for name in ("core", "packed-answers", "packed-texts"))
     assert len(html) - data < 200_000
 
 
@@ -277,16 +276,16 @@ def test_answers_are_those_of_the_score_table(plain_run: Path, plain: Page) -> N
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(plain_run / "evaluate/scores.parquet").to_pylist()
-    packed = unpacked(plain)
-    place = {identity: row for row, identity in enumerate(packed["rows"]["id"])}
-    models = {model["name"]: model for model in packed["models"]}
-    metrics = {metric["name"]: metric for metric in packed["metrics"]}
+    found = unpacked(plain)
+    place = {identity: row for row, identity in enumerate(found["rows"]["id"])}
+    models = {model["name"]: model for model in found["models"]}
+    metrics = {metric["name"]: metric for metric in found["metrics"]}
     assert len(table) == len(place) * len(models)
     for line in table:
         row = place[line["id"]]
         assert models[line["model"]]["answers"][row] == line["answer"]
         for key in ("prompt", "reference", "category", "language"):
-            assert packed["rows"][key][row] == line[key]
+            assert found["rows"][key][row] == line[key]
         for name, metric in metrics.items():
             shown = metric["values"][line["model"]][row]
             assert shown == pytest.approx(line[name], rel=1e-3)

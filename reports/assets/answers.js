@@ -6,28 +6,45 @@ const FEW_COLUMNS = 5;
 const MODES = ["all", "different", "a", "b"];
 const CHOICES = ["mode", "a", "b", "metric", "lang", "cat", "sort", "q", "page", "hide"];
 
-// Kept for when the language is switched.
-const stored = { answers: null };
-
 async function startAnswers(summary) {
-  const packed = byId("packed-answers");
-  if (!packed && !stored.answers) return null;
   const root = byId("answers-browser");
   const say = (text) => refill(root, el("p", { class: "empty", role: "status" }, text));
-  if (typeof DecompressionStream === "undefined") {
-    say(t("answers.unsupported"));
-    return null;
-  }
-  let data;
+  let answers;
   try {
-    stored.answers ??= unpack(packed.textContent);
-    data = await stored.answers;
-  } catch {
-    say(t("answers.broken"));
+    answers = await openAnswers();
+  } catch (error) {
+    say(t(error.code === "unsupported" ? "answers.unsupported" : "answers.broken"));
     return null;
   }
-  packed?.remove();
-  return new AnswerBrowser(root, data, summary);
+  return answers && new AnswerBrowser(root, inColumns(answers), summary);
+}
+
+function inColumns(answers) {
+  const rows = Array.from({ length: answers.count }, (_, row) => row);
+  const column = (read) => rows.map(read);
+  const facts = (model) =>
+    ["tokens", "seconds", "finish_reason"]
+      .map((name) => [name, answers.facts(name, model)])
+      .filter(([, values]) => values)
+      .map(([name, values]) => [name, [...values].map((value) => (Number.isNaN(value) ? null : value))]);
+  return {
+    rows: {
+      id: column((row) => answers.id(row)),
+      prompt: column((row) => answers.prompt(row)),
+      reference: column((row) => answers.reference(row)),
+      category: answers.column("category"),
+      language: answers.column("language"),
+    },
+    models: answers.models.map((name) => ({
+      name,
+      answers: column((row) => answers.answer(name, row)),
+      facts: Object.fromEntries(facts(name)),
+    })),
+    metrics: answers.metrics.map((metric) => ({
+      ...metric,
+      values: Object.fromEntries(answers.models.map((name) => [name, [...answers.values(metric.name, name)]])),
+    })),
+  };
 }
 
 class AnswerBrowser {

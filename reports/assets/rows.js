@@ -1,21 +1,7 @@
-// Parts of the answer browser that hold no state: unpacking, long texts, the table of one row.
+// Parts of the answer browser that hold no state: long texts, the table of one row.
 
 const LONG_PROMPT = 900;
 const LONG_ANSWER = 450;
-
-// base64 of gzip of JSON, unpacked without blocking the page.
-async function unpack(text) {
-  const stream = new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).json();
-}
-
-function bytesOf(base64) {
-  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
-  const binary = atob(base64);
-  const bytes = new Uint8Array(binary.length);
-  for (let i = 0; i < binary.length; i += 1) bytes[i] = binary.charCodeAt(i);
-  return bytes;
-}
 
 // A metric that is only ever 0 or 1 on a row is a yes or a no.
 function isBinary(metric) {

@@ -1,127 +1,88 @@
-// The answers that lie packed in the page, and what the other files ask of them.
-//
-// `await openAnswers()` gives the one `Answers` of the page, or null where it holds none; it is
-// unpacked once, however often it is asked for (a change of language asks again). It rejects
-// with an Error of code "unsupported" (no DecompressionStream) or "broken" (damaged file).
-//
-//   answers.count                  rows; one row is one prompt, in the order of the set
-//   answers.withText               rows whose texts are in the page (all, unless there are too many)
-//   answers.hasText(row)           false: only id, columns, scores and facts of the row are here
-//   answers.models                 names of the models, in the order of the summary
-//   answers.id(row)                the prompt's id
-//   answers.rowOf(id)              its row, or -1
-//   answers.prompt(row)            string, or null where there is none
-//   answers.reference(row)         string or null
-//   answers.answer(model, row)     string, or null where the model gave none; model is a name
-//   answers.column(name)           one value a row, string or null: "category", "language", "source"
-//   answers.metrics                [{name, label, format, higher_is_better, tested, binary}]
-//   answers.values(metric, model)  Float64Array, a value a row, NaN where there is none; or null
-//   answers.facts(name, model)     "tokens" or "seconds": as values; "finish_reason": string or
-//                                  null a row; null where the model has no such fact
-//   answers.marks(model, row)      what a judge said of the answer, as in judge_marks.jsonl:
-//                                  [{rubric, reason, accuracy: 4, …}], [] where nothing
-//   answers.verdicts(row)          what a judge said of pairs, as in judge_pairs.jsonl:
-//                                  [{model, baseline, winner, model_first, baseline_first, replies}]
-//
-// Arrays and typed arrays are shared: read them, never write.
+// What packing.py packed: pairs of characters that carry 13 bits, a zlib stream, and for the texts
+// of answers a table of passages that came before. Pure functions; damaged data throws.
 
-let openedAnswers = null;
+const PACK_CODES = new Int8Array(128).fill(-1);
+for (let code = 33, value = 0; code < 127; code += 1) {
+  if (!"<&\\".includes(String.fromCharCode(code))) PACK_CODES[code] = value++;
+}
+// No match is shorter; see long_matches.py.
+const PACK_WINDOW = 24;
 
-function openAnswers() {
-  openedAnswers ??= unpackAnswers();
-  return openedAnswers;
+// A packed JSON value.
+async function unpack(text) {
+  return JSON.parse(new TextDecoder().decode(await inflated(undense(text))));
 }
 
-async function unpackAnswers() {
-  const packed = byId("packed-answers");
-  if (!packed) return null;
-  if (typeof DecompressionStream === "undefined") throw unpackError("unsupported");
-  try {
-    const data = await unpack(packed.textContent);
-    packed.remove();
-    return new Answers(data);
-  } catch (cause) {
-    throw unpackError("broken", cause);
-  }
+// The bytes of packed texts, `size` of them.
+async function unpackText(text, size) {
+  return withMatches(await inflated(undense(text)), size);
 }
 
-function unpackError(code, cause) {
-  return Object.assign(new Error(`answers: ${code}`, { cause }), { code });
+// Characters to bytes. The last character says whether the zeros that filled up the last pair
+// made a byte too many.
+function undense(text) {
+  const codes = new TextEncoder().encode(text);
+  const end = codes.length - 1;
+  if (end < 0 || end % 2) throw new Error("packed data is cut off");
+  const bytes = new Uint8Array(Math.floor((end / 2) * 13 / 8));
+  let bits = 0;
+  let held = 0;
+  let at = 0;
+  for (let i = 0; i < end; i += 2) {
+    bits = (bits << 13) | (PACK_CODES[codes[i]] * 91 + PACK_CODES[codes[i + 1]]);
+    held += 13;
+    while (held >= 8) {
+      held -= 8;
+      bytes[at] = bits >> held;
+      at += 1;
+    }
+    bits &= (1 << held) - 1;
+  }
+  return bytes.subarray(0, at - (codes[end] === 49 ? 1 : 0));
 }
 
-class Answers {
-  #data;
-  #texts;
-  #values;
-  #facts;
-  #rows;
-
-  constructor(data) {
-    this.#data = data;
-    this.count = data.rows.id.length;
-    this.withText = this.count;
-    this.models = data.models.map((model) => model.name);
-    this.#texts = new Map(data.models.map((model) => [model.name, model.answers]));
-    this.#facts = new Map(data.models.map((model) => [model.name, model.facts]));
-    this.#values = new Map();
-    this.metrics = data.metrics.map(({ values, ...metric }) => {
-      const columns = new Map(Object.entries(values).map(([name, column]) => [name, numbers(column)]));
-      this.#values.set(metric.name, columns);
-      return { ...metric, binary: [...columns.values()].every(isYesNo) };
-    });
-    this.#rows = new Map(data.rows.id.map((id, row) => [id, row]));
-  }
-
-  hasText(row) {
-    return row < this.withText;
-  }
-
-  id(row) {
-    return this.#data.rows.id[row];
-  }
-
-  rowOf(id) {
-    return this.#rows.get(id) ?? -1;
-  }
-
-  prompt(row) {
-    return this.#data.rows.prompt[row];
-  }
-
-  reference(row) {
-    return this.#data.rows.reference[row];
-  }
-
-  answer(model, row) {
-    return this.#texts.get(model)?.[row] ?? null;
-  }
-
-  column(name) {
-    return this.#data.rows[name] ?? new Array(this.count).fill(null);
-  }
-
-  values(metric, model) {
-    return this.#values.get(metric)?.get(model) ?? null;
-  }
-
-  facts(name, model) {
-    const column = this.#facts.get(model)?.[name];
-    if (!column) return null;
-    return name === "finish_reason" ? column : numbers(column);
-  }
-
-  marks() {
-    return [];
-  }
-
-  verdicts() {
-    return [];
-  }
+// The content of a zlib stream, unpacked without blocking the page; its checksum is checked.
+async function inflated(bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-const numbers = (column) => Float64Array.from(column, (value) => value ?? NaN);
+// Literals with the passages put back: run of literals, then length and distance of a passage.
+function withMatches(packed, size) {
+  const head = new DataView(packed.buffer, packed.byteOffset, 16);
+  const count = head.getUint32(0, true);
+  const starts = [16];
+  for (let i = 4; i < 16; i += 4) starts.push(starts.at(-1) + head.getUint32(i, true));
+  const [runs, lengths, distances] = starts.map((start) => varints(packed, start));
+  const bytes = new Uint8Array(size);
+  let from = starts[3];
+  let to = 0;
+  for (let i = 0; i < count; i += 1) {
+    const run = runs();
+    bytes.set(packed.subarray(from, from + run), to);
+    from += run;
+    to += run;
+    const length = lengths() + PACK_WINDOW;
+    const source = to - distances();
+    bytes.copyWithin(to, source, source + length);
+    to += length;
+  }
+  bytes.set(packed.subarray(from), to);
+  if (to + packed.length - from !== size) throw new Error("packed texts have another size");
+  return bytes;
+}
 
-// A metric that is only ever 0 or 1 on a row is a yes or a no.
-function isYesNo(column) {
-  return column.every((value) => value === 0 || value === 1 || Number.isNaN(value));
+// A function that reads the next number from bytes of seven bits, the lowest first.
+function varints(bytes, start) {
+  let at = start;
+  return () => {
+    let value = 0;
+    for (let scale = 1; ; scale *= 128) {
+      const byte = bytes[at];
+      at += 1;
+      value += (byte & 127) * scale;
+      if (byte < 128) return value;
+      if (byte === undefined) throw new Error("packed texts are cut off");
+    }
+  };
 }
