@@ -23,6 +23,7 @@ async function startPage(core) {
   startTraining(core.curves);
   if (first && state.at) showSection(state.at);
   browser = await startAnswers(core.summary);
+  await startRating(core);
 }
 
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
