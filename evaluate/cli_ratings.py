@@ -1,4 +1,4 @@
-"""The verb `espalier ratings`: blind sheets to fill in, and how far raters agree."""
+"""The verb `espalier ratings`: blind sheets to fill in, how far raters agree, preference pairs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espalier.errors import UsageError
+from espalier.evaluate import cli_rated
 from espalier.verbs import add_verb
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 EXAMPLE = """espalier ratings sheet runs/demo --output pairs.csv --count 100
   espalier ratings sheet runs/demo --kind marks --rubric hhh --output marks.csv
   espalier ratings agreement ann.csv bo.csv
+  espalier ratings preferences runs/demo ann.csv bo.csv --output preferences.jsonl
   espalier evaluate --recipe mine.yaml --set 'evaluate.ratings={files: [ann.csv, bo.csv]}'"""
 
 
@@ -62,6 +64,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--rubric", action="append", default=[], metavar="FILE",
         help="a rubric of your own that they are filled in by (repeatable)",
     )  # fmt: skip
+    cli_rated.register(parts)
 
 
 def _positive(text: str) -> int:

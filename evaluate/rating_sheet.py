@@ -82,29 +82,38 @@ def write_sheet(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     In CSV a text that a spreadsheet program would run as a formula gets a quote before it; ratings
     are found by their item, so the texts may be changed.
     """
-    suffix = path.suffix.lower()
+    if path.suffix.lower() not in (".csv", ".jsonl"):
+        raise UsageError(
+            f"A sheet can't be written as '{path.name}'.",
+            expected="a name that ends in .csv or .jsonl",
+        )
     if path.exists():
         raise UsageError(
             "The file is there already, and may hold ratings.",
             where=str(path),
             hint="choose another name, or move the file away",
         )
-    if suffix == ".jsonl":
-        atomic_write_text(path, "".join(dump_line(row) + "\n" for row in rows))
-    elif suffix == ".csv":
+    write_rows(path, rows)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of ratings as CSV (all their fields), as a JSON list, or as JSONL otherwise."""
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        writer = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
         # Spreadsheet programs take a file without this mark for one in a local encoding.
         atomic_write_text(path, "\ufeff" + text.getvalue())
-    else:
-        raise UsageError(
-            f"A sheet can't be written as '{path.name}'.",
-            expected="a name that ends in .csv or .jsonl",
-        )
+        return
+    lines = [dump_line(row) for row in rows]
+    whole = "[\n" + ",\n".join(lines) + "\n]\n"
+    atomic_write_text(path, whole if suffix == ".json" else "".join(f"{line}\n" for line in lines))
 
 
 def _cell(value: Any) -> str:
-    text = str(value).encode("utf-8", errors="replace").decode("utf-8").replace("\0", "")
+    text = "" if value is None else str(value)
+    text = text.encode("utf-8", errors="replace").decode("utf-8").replace("\0", "")
     return f"'{text}" if text.startswith(_FORMULA) else text
