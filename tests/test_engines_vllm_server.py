@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from vllm_models import VLLM, all_gone, environment, group_of, save_tiny
 
@@ -31,7 +32,7 @@ from espalier.engines import open_engine
 from espalier.engines.base import Engine, EngineSpec, Request, Sampling
 from espalier.engines.hf import TransformersEngine
 from espalier.engines.vllm_server import ServerEngine
-from espalier.errors import StageError
+from espalier.errors import InputError, StageError
 from espalier.judging import Judge
 from espalier.records import Example
 
@@ -96,6 +97,21 @@ def test_greedy_answers_are_those_of_transformers(
         assert shown(ours.text) == shown(other.text.strip()) == shown(theirs.text)
         assert ours.finish_reason == theirs.finish_reason
         assert ours.usage == other.usage == theirs.usage
+
+
+def test_scores_of_given_tokens_are_those_of_transformers(
+    server: ServerEngine, folder: Path
+) -> None:
+    assert server.longest() == CONTEXT
+    sequences = [tuple(5 + i * 7 % 200 for i in range(n)) for n in (1, 2, 90, CONTEXT)]
+    found = list(server.score(sequences))
+    other = TransformersEngine(str(folder), device="cpu")
+    for ours, theirs in zip(found, other.score(sequences), strict=True):
+        assert ours.best == theirs.best
+        np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=2e-4)
+        np.testing.assert_allclose(ours.best_logprobs, theirs.best_logprobs, atol=2e-4)
+    with pytest.raises(InputError, match="to score"):
+        list(server.score([(5,) * (CONTEXT + 1)]))
 
 
 def test_samples_differ_and_come_again(server: ServerEngine) -> None:
