@@ -87,7 +87,7 @@ def row(name: str, answers: list[str], references: list[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="All ROUGE variants beside rouge_score.")
-    parser.add_argument("--pairs", type=int, default=1000, help="pairs of texts in each set")
+    parser.add_argument("--pairs", type=int, default=300, help="pairs of texts in each set")
     given = parser.parse_args()
     write(
         "rouge.md",
