@@ -72,11 +72,11 @@ def _size(summary: Mapping[str, Any]) -> Caution:
     groups = {(item["by"], item["group"]): int(item.get("n") or 0) for item in summary["slices"]}
     # The same group has a number for each model and metric.
     small = sum(n < SMALL_GROUP for n in groups.values())
-    values = {"rows": f"{rows:,}", "small": small, "groups": len(groups), "few": SMALL_GROUP}
-    if rows < SMALL_SET:
-        return _made("size", "caution", **values)
-    return (
-        _made("size", "caution", "groups", **values) if small else _made("size", "fine", **values)
+    state, sentence = "caution" if rows < SMALL_SET or small else "fine", None
+    if small and rows >= SMALL_SET:
+        sentence = "groups"
+    return _made(
+        "size", state, sentence, rows=f"{rows:,}", small=small, groups=len(groups), few=SMALL_GROUP
     )
 
 

@@ -9,6 +9,7 @@ user's own) stays as it is.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -51,13 +52,17 @@ def retell(text: str) -> str:
     for pattern in placed:
         match = pattern.matcher.fullmatch(text)
         if match:
-            values = match.groupdict()
-            return re.sub(r"\{(\w+)\}", lambda m: _value(values[m[1]], whole), pattern.told)
+            return _filled(pattern.told, match.groupdict(), whole)
     return text
 
 
-def _value(text: str, whole: dict[str, str]) -> str:
-    return whole.get(text, text)
+def _filled(told: str, values: Mapping[str, str], whole: Mapping[str, str]) -> str:
+    """The sentence with its places filled once: braces inside values stay as they are."""
+    parts = re.split(r"\{(\w+)\}", told)
+    return "".join(
+        whole.get(values[part], values[part]) if place % 2 else part
+        for place, part in enumerate(parts)
+    )
 
 
 def _matcher(english: str) -> re.Pattern[str]:
