@@ -37,6 +37,10 @@ def register(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )  # fmt: skip
     pairs.add_argument("--output", required=True, metavar="FILE", help="a .jsonl file of pairs")
     pairs.add_argument(
+        "--rubric", action="append", default=[], metavar="FILE",
+        help="a rubric of your own that answers were marked by (repeatable)",
+    )  # fmt: skip
+    pairs.add_argument(
         "--min-agreement", type=_share, default=0.5, metavar="SHARE",
         help="share of the verdicts that have to be for the better answer, ties counted half "
         "(default: more than half)",
@@ -118,14 +122,16 @@ def _preferences(args: argparse.Namespace) -> int:
         rated_run,
         said_of_texts,
     )
-    from espalier.evaluate.ratings import read_ratings
+    from espalier.evaluate.judge_rubrics import scales_of
+    from espalier.evaluate.ratings import Criteria, read_ratings
     from espalier.formats.write import write_pairs
     from espalier.progress import say
 
     path = _new_file(args.output, (".jsonl",))
     run = Path(args.run)
     evalset, answers, baseline = rated_run(run)
-    files = [read_ratings(Path(name)) for name in args.files or [_own(run)]]
+    criteria = Criteria.of(scales_of(args.rubric, Path))
+    files = [read_ratings(Path(name), criteria) for name in args.files or [_own(run)]]
     said = said_of_texts(files, evalset, answers, baseline)
     found = preferred(said, evalset, min_agreement=args.min_agreement, min_gap=args.min_gap)
     if not found.pairs:
