@@ -116,13 +116,13 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _preferences(args: argparse.Namespace) -> int:
+    from espalier.evaluate.judge_rubrics import scales_of
     from espalier.evaluate.rating_preferences import (
         files_told,
         preferred,
         rated_run,
         said_of_texts,
     )
-    from espalier.evaluate.judge_rubrics import scales_of
     from espalier.evaluate.ratings import Criteria, read_ratings
     from espalier.formats.write import write_pairs
     from espalier.progress import say
@@ -140,7 +140,7 @@ def _preferences(args: argparse.Namespace) -> int:
             where=", ".join(file.path for file in files),
             expected="verdicts for one of two answers, or answers to one prompt that are marked "
             f"{args.min_gap:g} apart by the same person",
-            hint=f"{found.ties:,} verdicts are ties or split, {found.close:,} marked pairs lie closer",
+            hint=f"{found.ties:,} verdicts are tied or split, {found.close:,} marked pairs too close",
         )
     write_pairs(path, found.pairs)
     say(files_told(files))
