@@ -140,7 +140,7 @@ def _preferences(args: argparse.Namespace) -> int:
             where=", ".join(file.path for file in files),
             expected="verdicts for one of two answers, or answers to one prompt that are marked "
             f"{args.min_gap:g} apart by the same person",
-            hint=f"{found.ties:,} verdicts are tied or split, {found.close:,} marked pairs too close",
+            hint=f"{found.ties:,} verdicts are tied or split, {found.close:,} marked too close",
         )
     write_pairs(path, found.pairs)
     say(files_told(files))

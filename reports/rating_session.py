@@ -234,7 +234,7 @@ class Session:
                     raise Refused(f"{name} is no whole number from {LOWEST} to {HIGHEST}")
             elif name not in scale.checks:
                 raise Refused("the rubric has no such mark; load the page again")
-            elif mark not in CHECKS:
+            elif not isinstance(mark, str) or mark not in CHECKS:
                 raise Refused(f"{name} is neither pass nor fail")
         return dict(value)
 
@@ -269,7 +269,7 @@ def _uid(value: Mapping[str, Any]) -> str:
 
 
 def _verdict(value: Any, swap: bool) -> Verdict:
-    if value not in WORTH:
+    if not isinstance(value, str) or value not in WORTH:
         raise Refused("the verdict is none of A, B and tie")
     return _turn(value, swap)
 
