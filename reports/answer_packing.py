@@ -88,6 +88,7 @@ def head(table: AnswerTable, rows: Sequence[int], blocks: Sequence[int]) -> dict
     """All but the texts, as JSON values."""
     return {
         "ids": list(table.rows),
+        "lengths": table.lengths.tolist(),
         "labels": {name: values for name, values in table.labels.items() if any(values)},
         "models": [{"name": name, "facts": table.facts.get(name, {})} for name in table.models],
         "metrics": [_metric(metric, table) for metric in table.metrics],

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from espalier.reports.packing import json_bytes
 from espalier.reports.runfiles import rounded
+from espalier.text import length
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -88,6 +89,8 @@ class AnswerTable:
         self.rows: dict[str, int] = {}
         self.models: list[str] = []
         self.labels: dict[str, list[str | None]] = {name: [] for name in LABELS}
+        # Words of each prompt, characters in scripts without spaces; as slices by length count.
+        self.lengths = array("i")
         self.metrics: list[dict[str, Any]] = []
         self.values: dict[str, Floats] = {}
         self.facts: dict[str, dict[str, list[Any]]] = {}
@@ -107,12 +110,15 @@ class AnswerTable:
         found = self.rows.get(identity)
         if found is None and (self._limit is None or self.count < self._limit):
             found = self.rows[identity] = self.count
+            self.lengths.append(0)
             for column in self.labels.values():
                 column.append(None)
         return found
 
     def add_prompt(self, row: int, prompt: Any, reference: Any, labels: Mapping[str, Any]) -> None:
         """What belongs to the prompt; what a row has already stays."""
+        if prompt is not None and not self.prompts.has(row):
+            self.lengths[row] = length(str(prompt))
         for places, value in ((self.prompts, prompt), (self.references, reference)):
             if value is not None and not places.has(row):
                 places.put(row, str(value))

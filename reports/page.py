@@ -16,13 +16,18 @@ from espalier.reports.shell import content, document, spoken, write_document
 from espalier.reports.strings import Language, speaking, words
 
 # Later files use what earlier ones define.
+EXAMPLES = (
+    "diff.js", "markdown.js", "virtual_list.js", "examples_where.js", "examples_query.js",
+    "examples_text.js", "examples_detail.js", "examples_card.js", "examples_export.js",
+    "examples_controls.js", "examples_chips.js", "examples_frame.js", "examples.js",
+)  # fmt: skip
 SCRIPTS = (
     "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js", "bars.js", "lines.js",
     "overview.js", "slices.js", "calibration.js", "training.js", "search.js", "unpack.js",
-    "answer_data.js", "rows.js", "answers.js", *DESK,
+    "answer_data.js", "rows.js", *EXAMPLES, *DESK,
     "rating_rows.js", "rating_local.js", "rating_section.js", "nav.js", "main.js",
 )  # fmt: skip
-STYLES = ("page.css", "parts.css", "answers.css", "rating.css", "print.css")
+STYLES = ("page.css", "parts.css", "answers.css", "examples.css", "rating.css", "print.css")
 
 
 def build_report(run: Path, options: ReportConfig, output: Path) -> RunData:

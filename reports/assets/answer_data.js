@@ -14,6 +14,7 @@
 //   answers.reference(row)         string or null
 //   answers.answer(model, row)     string, or null where the model gave none; model is a name
 //   answers.column(name)           one value a row, string or null: "category", "language", "source"
+//   answers.lengths                of the prompts, in words (characters of Chinese), a number a row
 //   answers.metrics                [{name, label, format, higher_is_better, tested, binary}]
 //   answers.values(metric, model)  Float64Array, a value a row, NaN where there is none; or null
 //   answers.facts(name, model)     "tokens" or "seconds": as values; "finish_reason": string or
@@ -82,6 +83,7 @@ class Answers {
     this.#texts = texts;
     this.count = head.ids.length;
     this.withText = texts.length;
+    this.lengths = head.lengths;
     // Where the texts of a row stand; -1 where they are left out.
     this.#places = new Int32Array(this.count).fill(-1);
     for (let i = 0; i < texts.length; i += 1) this.#places[head.texts?.[i] ?? i] = i;

@@ -6,23 +6,23 @@ function start() {
   readHash();
   startTips();
   watchAddress();
+  startExampleKeys();
   startLanguages(startPage);
 }
 
 // Starts every component on the content that stands now; called again after a switch of language.
 async function startPage(core) {
-  let browser = null;
   const first = !document.documentElement.dataset.started;
   document.documentElement.dataset.started = "true";
   startTheme();
   startNavigation();
   if (core.summary) {
     startOverview(core.summary);
-    startSlices(core.summary, (kind, group) => browser?.showGroup(kind, group));
+    startSlices(core.summary, (kind, group) => openExamples({ where: [{ kind: "is", column: kind, values: [group] }] }));
   }
   startTraining(core.curves);
   if (first && state.at) showSection(state.at);
-  browser = await startAnswers(core.summary);
+  await startExamples(core);
   await startRating(core);
 }
 

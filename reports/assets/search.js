@@ -16,13 +16,16 @@ function found(pattern, text) {
   return pattern.test(text);
 }
 
-// The text as nodes, matches inside <mark>.
-function highlighted(text, pattern) {
+// The text as nodes, matches (the first `most` of them) inside <mark>.
+function highlighted(text, pattern, most = Infinity) {
   if (!pattern) return [text];
   const nodes = [];
   let from = 0;
+  let count = 0;
   for (const match of text.matchAll(pattern)) {
+    if (count >= most) break;
     if (!match[0]) continue;
+    count += 1;
     if (match.index > from) nodes.push(text.slice(from, match.index));
     nodes.push(el("mark", {}, match[0]));
     from = match.index + match[0].length;
