@@ -21,12 +21,17 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         subparsers,
         "report",
         _report,
-        summary="write the HTML page that compares the models of a run, or one about curated data",
+        summary="write the HTML page that compares the models of a run, one that compares several "
+        "runs, or one about curated data",
         example="espalier report runs/demo --output demo.html\n"
+        "  espalier report runs/lr-* --output sweep.html --figures figures/\n"
         "  espalier report --data clean/ --output clean.html",
     )
     parser.add_argument(
-        "folder", nargs="?", metavar="RUNFOLDER", help="a run folder, instead of --recipe"
+        "folders",
+        nargs="*",
+        metavar="RUNFOLDER",
+        help="a run folder, instead of --recipe; with several, the page compares the runs",
     )
     parser.add_argument(
         "--data",
@@ -36,22 +41,24 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="where to write (default: report.html in the run folder; with --data, data.html "
-        "in FOLDER)",
+        help="where to write (default: report.html in the run folder; of several runs, "
+        "comparison.html in the folder that holds them; with --data, data.html in FOLDER)",
     )
     add_recipe_options(parser)
 
 
 def _report(args: argparse.Namespace) -> int:
-    if sum(bool(given) for given in (args.folder, args.recipe, args.data)) != 1:
+    if sum(bool(given) for given in (args.folders, args.recipe, args.data)) != 1:
         raise UsageError(
-            "The report needs a run folder, a recipe or a data folder, and only one of them.",
+            "The report needs run folders, a recipe or a data folder, and only one of them.",
             expected="espalier report RUNFOLDER, espalier report --recipe FILE, or "
             "espalier report --data FOLDER",
         )
     if args.data:
         return _of_data(args)
-    return _of_folder(args) if args.folder else _of_recipe(args)
+    if len(args.folders) > 1:
+        return _of_runs(args)
+    return _of_folder(args) if args.folders else _of_recipe(args)
 
 
 def _of_recipe(args: argparse.Namespace) -> int:
@@ -105,9 +112,25 @@ def _page(output: str | None, default: Path) -> Path:
 
 def _of_folder(args: argparse.Namespace) -> int:
     _no_recipe_options(args, "a run folder, which has its recipe in it")
-    run = Path(args.folder)
+    run = Path(args.folders[0])
     _require_folder(run, "see runs/ for the runs that there are")
     return _write(run, None, args.output)
+
+
+def _of_runs(args: argparse.Namespace) -> int:
+    from espalier.progress import say
+    from espalier.reports.runs_page import build_comparison, default_page
+
+    _no_recipe_options(args, "run folders, which have their recipes in them")
+    runs = [Path(name) for name in args.folders]
+    for run in runs:
+        _require_folder(run, "see runs/ for the runs that there are")
+    page = _page(args.output, default_page(runs))
+    data = build_comparison(runs, options_of(runs[0]), page)
+    for sentence in data.told[:6]:
+        say(f"  {sentence}")
+    say(f"  {page} ({page.stat().st_size / 1e6:.1f} MB)")
+    return 0
 
 
 def _write(run: Path, options: ReportConfig | None, output: str | None) -> int:
