@@ -24,7 +24,7 @@ class ReportConfig(BaseModel):
     headline: list[str] = Field(
         default_factory=list,
         description="Metrics that come first, in the sentences and the table "
-        "(default: judge, reward, exact match, then as evaluated).",
+        "(default: win rates, reward, exact match, judge, then as evaluated).",
     )
     rejects_per_rule: int = Field(
         10, ge=0, le=200, description="Examples shown of the rows that each rule rejected."
@@ -36,6 +36,11 @@ class ReportConfig(BaseModel):
     sample_prompts: int = Field(
         12, ge=0, le=200, description="Prompts whose sample generations are shown over time."
     )
+    data_megabytes: float = Field(
+        8, gt=0, description="Most text of training rows and their origins in the page, in MB "
+        "before it is packed to about a third, and a sixteenth of that for each file of prompts, "
+        "pairs or rejects. Larger files are sampled, and the page says so."
+    )  # fmt: skip
     answer_rows: int | None = Field(
         None, ge=1, description="Only the first rows of the side-by-side answers (default: all)."
     )

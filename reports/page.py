@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
+from espalier.reports import data_page
 from espalier.reports.answer_packing import pack_answers
+from espalier.reports.cautions import engine_of
 from espalier.reports.config import ReportConfig
 from espalier.reports.data import RunData, gather
 from espalier.reports.manifests import again
+from espalier.reports.overview import overview_of
+from espalier.reports.overview_data import overview_core
 from espalier.reports.rating_page import DESK, rubrics
+from espalier.reports.retold import retell
 from espalier.reports.shell import content, document, spoken, write_document
 from espalier.reports.strings import Language, speaking, words
 
@@ -21,13 +27,21 @@ EXAMPLES = (
     "examples_text.js", "examples_detail.js", "examples_card.js", "examples_export.js",
     "examples_controls.js", "examples_chips.js", "examples_frame.js", "examples.js",
 )  # fmt: skip
+OVERVIEW = (
+    "grid.js", "linked.js", "bars.js", "overview.js", "score_table.js", "score_bars.js",
+    "slices.js", "distributions.js", "rubric.js",
+)  # fmt: skip
 SCRIPTS = (
-    "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js", "bars.js", "lines.js",
-    "overview.js", "slices.js", "calibration.js", "training.js", "search.js", "unpack.js",
+    "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js", "help.js",
+    "copy.js", "lines.js", *OVERVIEW, "calibration.js", "training.js", "search.js", "unpack.js",
     "answer_data.js", "rows.js", *EXAMPLES, *DESK,
+    *data_page.COMPONENTS,
     "rating_rows.js", "rating_local.js", "rating_section.js", "nav.js", "main.js",
 )  # fmt: skip
-STYLES = ("page.css", "parts.css", "answers.css", "examples.css", "rating.css", "print.css")
+STYLES = (
+    "page.css", "frame.css", "parts.css", "overview.css", "answers.css", "examples.css",
+    "rating.css", "data_page.css", "print.css",
+)  # fmt: skip
 
 
 def build_report(run: Path, options: ReportConfig, output: Path) -> RunData:
@@ -41,14 +55,12 @@ def build_report(run: Path, options: ReportConfig, output: Path) -> RunData:
 
 
 def told_in_all(run: Path, options: ReportConfig) -> dict[Language, RunData]:
-    """The run in each language, the one that the page opens in first; answers are read once."""
+    """The run in each language, the one that the page opens in first; rows are read once."""
     told: dict[Language, RunData] = {}
-    answers = None
+    before = None
     for language in spoken(options.language):
         with speaking(language):
-            data = gather(run, options, answers=not told)
-        answers = answers or data.answers
-        told[language] = replace(data, answers=answers)
+            before = told[language] = gather(run, options, before=before)
     return told
 
 
@@ -59,31 +71,46 @@ def pieces(told: Mapping[Language, RunData], options: ReportConfig) -> Iterator[
         title=data.title,
         contents={language: body(one, language) for language, one in told.items()},
         cores={language: core(one, language) for language, one in told.items()},
-        packed=pack_answers(data.answers, options.answer_megabytes) if data.answers else (),
+        packed=packed(data, options),
         scripts=SCRIPTS,
         styles=STYLES,
         fixed=options.language is not None,
     )
 
 
+def packed(data: RunData, options: ReportConfig) -> Iterator[tuple[str, Iterable[str]]]:
+    """What the page holds packed: the answers, and the rows of the data."""
+    if data.answers:
+        yield from pack_answers(data.answers, options.answer_megabytes)
+    if data.dataset:
+        yield from data_page.packed(data.dataset)
+
+
 def body(data: RunData, language: Language) -> str:
     """What stands between the bar and the footer, and these, in one language."""
+    with speaking(language):
+        overview = overview_of(data.summary, data.verdicts)
     return content(
         "report.html.j2",
         language,
         data=data,
+        overview=overview,
         summary=data.summary or {},
         again=again,
+        engine_of=engine_of,
+        retell=retell,
         answers=bool(data.answers),
+        dataset=Markup(data_page.section(data.dataset, language)) if data.dataset else "",
     )
 
 
 def core(data: RunData, language: Language) -> dict[str, Any]:
     """What the script needs at once: the words, the scores and the curves."""
+    with_rows = {metric["name"] for metric in data.answers.metrics} if data.answers else set()
     return {
         "strings": words(language),
         "run": data.name,
-        "summary": data.summary,
+        "summary": overview_core(data.summary, with_rows) if data.summary else None,
         "curves": data.curves,
         "rubrics": rubrics(),
     }

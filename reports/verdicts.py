@@ -1,4 +1,4 @@
-"""One sentence for each pair of models, made from the comparisons of summary.json alone."""
+"""One sentence for each pair of models, and who is first, from the comparisons of summary.json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from espalier.reports.strings import t
 
 # Metrics that a reader asks for first, by a part of their name.
-FIRST = ("judge", "win", "reward", "exact_match")
+FIRST = ("win_rate", "reward", "exact_match", "judge", "human")
 # Differences that a clause spells out; the rest are named without figures, or counted.
 SPELLED = 3
 NAMED = 3
@@ -19,13 +19,21 @@ MINUS = "\u2212"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparisons say about one pair: `mark` is better, worse, mixed or tie."""
+    """What the comparisons say about one pair: `mark` is better, worse, mixed or tie.
+
+    `names` are the two models, the subject of the sentence first; `metric` is the first metric
+    that the sentence is about and that has a score of every answer, None where there is none;
+    `balance` is on how many more metrics the subject is surely better than worse.
+    """
 
     model: str
     baseline: str
     mark: str
     lead: str
     rest: str
+    names: tuple[str, str]
+    metric: str | None
+    balance: int
 
     @property
     def sentence(self) -> str:
@@ -34,27 +42,62 @@ class Verdict:
 
 
 def verdicts(summary: Mapping[str, Any], headline: Sequence[str] = ()) -> list[Verdict]:
-    """A verdict of every model against the baseline, the last model of the list first.
+    """A verdict of every pair: first those with the baseline, the last model of the list first.
 
     The winner on more metrics (or else on the first decisive one) is the subject of the sentence.
     """
     metrics = ordered_metrics(summary, headline)
     labels = {m["name"]: str(m.get("label") or m["name"]) for m in summary.get("models", [])}
-    baseline = summary.get("baseline")
-    table = {
+    table = _table(summary)
+    found = []
+    for model, baseline in _pairs(list(labels), summary.get("baseline")):
+        subject, other = _orientation(model, baseline, metrics, table)
+        rows = [(m, table[key]) for m in metrics if (key := (subject, other, m["name"])) in table]
+        if rows:
+            found.append(_verdict((subject, other), (labels[subject], labels[other]), rows))
+    return found
+
+
+def best_model(summary: Mapping[str, Any], found: Sequence[Verdict]) -> str:
+    """Which of three or more models no other one is ahead of, as a sentence.
+
+    `found` are the verdicts of all pairs: a model is ahead of another where it is surely better on
+    more metrics than it is surely worse. Empty where every model has one ahead of it, or no
+    model is ahead of any.
+    """
+    labels = {m["name"]: str(m.get("label") or m["name"]) for m in summary.get("models", [])}
+    behind = {one.names[one.balance > 0] for one in found if one.balance}
+    ahead = {one.names[one.balance < 0] for one in found if one.balance}
+    unbeaten = [name for name in reversed(labels) if name not in behind]
+    if len(labels) < 3 or not ahead.intersection(unbeaten):
+        return ""
+    rivals = [one for one in found if unbeaten[0] in one.names]
+    if len(unbeaten) == 1 and len(rivals) == len(labels) - 1:
+        return t("verdict.best", model=labels[unbeaten[0]])
+    return t("verdict.unbeaten", models=_and([labels[name] for name in unbeaten]))
+
+
+Table = Mapping[tuple[str, str, str], Mapping[str, Any]]
+
+
+def _table(summary: Mapping[str, Any]) -> Table:
+    return {
         (c["model"], c["baseline"], c["metric"]): c
         for c in summary.get("comparisons", [])
         if c.get("difference") is not None
     }
-    found = []
-    for model in reversed(list(labels)):
-        if model == baseline or baseline not in labels:
-            continue
-        subject, other = _orientation(model, str(baseline), metrics, table)
-        rows = [(m, table[key]) for m in metrics if (key := (subject, other, m["name"])) in table]
-        if rows:
-            found.append(_verdict(labels[subject], labels[other], rows))
-    return found
+
+
+def _pairs(models: Sequence[str], baseline: Any) -> list[tuple[str, str]]:
+    """(model, baseline): those of the run's baseline, then the rest, later models first."""
+    late = list(reversed(models))
+    own = [(model, str(baseline)) for model in late if model != baseline and baseline in models]
+    return own + [
+        (model, other)
+        for place, model in enumerate(late)
+        for other in late[place + 1 :]
+        if baseline not in (model, other)
+    ]
 
 
 def ordered_metrics(summary: Mapping[str, Any], headline: Sequence[str]) -> list[dict[str, Any]]:
@@ -75,7 +118,7 @@ def _orientation(
     model: str,
     baseline: str,
     metrics: Sequence[Mapping[str, Any]],
-    table: Mapping[tuple[str, str, str], Mapping[str, Any]],
+    table: Table,
 ) -> tuple[str, str]:
     found = [table.get((model, baseline, m["name"]), {}).get("verdict") for m in metrics]
     decisive = [verdict for verdict in found if verdict in ("better", "worse")]
@@ -86,8 +129,11 @@ def _orientation(
 
 
 def _verdict(
-    model: str, baseline: str, rows: Sequence[tuple[dict[str, Any], Mapping[str, Any]]]
+    names: tuple[str, str],
+    labels: tuple[str, str],
+    rows: Sequence[tuple[dict[str, Any], Mapping[str, Any]]],
 ) -> Verdict:
+    model, baseline = labels
     by_kind: dict[str, list[tuple[dict[str, Any], Mapping[str, Any]]]] = {
         kind: [row for row in rows if row[1].get("verdict") == kind]
         for kind in ("better", "worse", "tie")
@@ -102,9 +148,12 @@ def _verdict(
     mixed = by_kind["better"] and by_kind["worse"]
     mark = "mixed" if mixed else lead_kind.removeprefix("all_")
     lead = t(f"verdict.{lead_kind}", model=model, baseline=baseline)
-    return Verdict(
-        model, baseline, mark, lead, t("verdict.clause").join(clauses) + t("verdict.end")
-    )
+    # Only where the rows were counted does every answer have a score.
+    told = by_kind["better"] + by_kind["worse"] + by_kind["tie"]
+    metric = next((str(m["name"]) for m, one in told if one.get("wins") is not None), None)
+    rest = t("verdict.clause").join(clauses) + t("verdict.end")
+    balance = len(by_kind["better"]) - len(by_kind["worse"])
+    return Verdict(model, baseline, mark, lead, rest, names, metric, balance)
 
 
 def _spelled(rows: Sequence[tuple[dict[str, Any], Mapping[str, Any]]]) -> str:

@@ -1,29 +1,25 @@
-// From a number to the answers behind it: a bar, a cell, a bin or a sentence names what it is
-// made of, and the examples show that.
-//
-//   { a, b }              the two models that are compared, by name
-//   { metric }            what they are judged by
-//   { mode }              all, different, a, b, disagree or failures: which answers
-//   { sort }              set, or gap: the largest difference first
-//   { slice: { by, value } }              one group of prompts: language, category, length, source
-//   { range: { metric, model, low, high, closed } }   scores of one model's answers from low to
-//                         below high (`closed`: high itself too)
-//
-// Keys that are left out filter nothing; other filters that are set are taken off.
+// From a number to the answers behind it: a bar, a cell, a bin or a sentence says what it is made
+// of, and the examples show that: { mode, a, b, metric, sort, where }, as examples_query.js and
+// examples_where.js read it.
 
-// Slices whose prompts the examples can be filtered by.
-const OPEN_SLICES = ["language", "category", "length", "source"];
+// Words that a group of prompts may be filtered by; other fields are not in the page.
+const LINKED_COLUMNS = ["language", "category", "source"];
 
-function openLinked(wanted) {
-  openExamples(wanted);
+// The condition that chooses a group of prompts; null where the examples know no such.
+function groupCondition(by, group) {
+  if (LINKED_COLUMNS.includes(by)) return { kind: "is", column: by, values: [group] };
+  // A third of the lengths is named by the whole numbers in it: `2 middle: 8–9`.
+  const ends = by === "length" && /^\d \w+: (\d+)–(\d+)$/.exec(group);
+  return ends ? { kind: "length", low: Number(ends[1]), high: Number(ends[2]) + 1 } : null;
 }
 
-// A button without a frame around anything, which opens the examples.
+// A button without a frame around anything, which opens the examples; `wanted` null: plain text.
 function linkedButton(wanted, attributes, ...children) {
   const { class: kind = "", ...rest } = attributes;
+  if (!wanted) return el("span", { class: kind, ...rest }, ...children);
   return el(
     "button",
-    { type: "button", class: `linked ${kind}`.trim(), ...rest, on: { click: () => openLinked(wanted) } },
+    { type: "button", class: `linked ${kind}`.trim(), ...rest, on: { click: () => openExamples(wanted) } },
     ...children,
   );
 }
@@ -32,6 +28,6 @@ function linkedButton(wanted, attributes, ...children) {
 function startLinked() {
   for (const button of document.querySelectorAll("main button[data-examples]")) {
     button.hidden = false;
-    button.addEventListener("click", () => openLinked(JSON.parse(button.dataset.examples)));
+    button.addEventListener("click", () => openExamples(JSON.parse(button.dataset.examples)));
   }
 }

@@ -5,6 +5,7 @@ applyTheme(remembered(THEME_KEY));
 function start() {
   readHash();
   startTips();
+  watchHelpKey();
   watchAddress();
   startExampleKeys();
   startLanguages(startPage);
@@ -16,13 +17,15 @@ async function startPage(core) {
   document.documentElement.dataset.started = "true";
   startTheme();
   startNavigation();
-  if (core.summary) {
-    startOverview(core.summary);
-    startSlices(core.summary, (kind, group) => openExamples({ where: [{ kind: "is", column: kind, values: [group] }] }));
-  }
+  startHelp();
+  startCopying();
+  if (core.summary) startOverview(core.summary);
   startTraining(core.curves);
+  await startData();
   if (first && state.at) showSection(state.at);
   await startExamples(core);
+  // What stands above has its height only now.
+  if (first && state.at) revealSection(state.at);
   await startRating(core);
 }
 

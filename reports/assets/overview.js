@@ -1,12 +1,20 @@
-// The table models × metrics with marks against a chosen baseline, and the bars.
+// What the charts of the overview share: scores and comparisons by name, the chosen baseline, and
+// the families of metrics that are shown.
 
 const MARKS = { better: "▲", worse: "▼", tie: "≈" };
+// With fewer metrics than this there is nothing to choose between.
+const MANY_METRICS = 7;
+
+// The records of a table that is stored as keys and rows.
+function recordsOf(table) {
+  return table.rows.map((row) => Object.fromEntries(table.keys.map((key, i) => [key, row[i]])));
+}
 
 function indexScores(summary) {
-  const scores = new Map(summary.scores.map((s) => [JSON.stringify([s.model, s.metric]), s]));
-  const pairs = new Map(
-    summary.comparisons.map((c) => [JSON.stringify([c.model, c.baseline, c.metric]), c]),
-  );
+  const keyed = (table, ...keys) =>
+    new Map(recordsOf(table).map((one) => [JSON.stringify(keys.map((key) => one[key])), one]));
+  const scores = keyed(summary.scores, "model", "metric");
+  const pairs = keyed(summary.comparisons, "model", "baseline", "metric");
   return {
     score: (model, metric) => scores.get(JSON.stringify([model, metric])),
     pair: (model, baseline, metric) => pairs.get(JSON.stringify([model, baseline, metric])),
@@ -17,156 +25,142 @@ const labelOf = (summary, name) => summary.models.find((m) => m.name === name)?.
 const seriesOf = (summary, name) => Math.max(0, summary.models.findIndex((m) => m.name === name)) % 10;
 
 function startOverview(summary) {
-  const index = indexScores(summary);
+  const view = { summary, index: indexScores(summary), baseline: "", metrics: summary.metrics };
+  const names = summary.models.map((model) => model.name);
+  const usual = names.includes(summary.baseline) ? summary.baseline : names[0];
   const select = byId("baseline");
-  const known = summary.models.map((model) => model.name);
-  const usual = known.includes(summary.baseline) ? summary.baseline : known[0];
-  const chosen = known.includes(get("vs")) ? get("vs") : usual;
-  refill(select, summary.models.map((model) => option(model.name, model.label, chosen)));
+  const draw = () => {
+    view.baseline = select.value;
+    view.metrics = shownMetrics(summary);
+    drawTable(view);
+    drawBars(view);
+    drawSlices(view);
+    drawDistributions(view);
+    showVerdicts(view);
+  };
+  refill(select, summary.models.map((model) => option(model.name, model.label, names.includes(get("vs")) ? get("vs") : usual)));
   select.addEventListener("change", () => {
     set({ vs: select.value }, { vs: usual });
-    drawTable(summary, index, select.value);
+    draw();
   });
-  drawTable(summary, index, chosen);
-  drawBars(summary, index);
+  startFamilies(summary, draw);
+  startBars(view);
+  startSlices(view);
+  startDistributions(view);
+  draw();
+  drawRubrics(view);
+  startLinked();
 }
 
-function drawTable(summary, index, baseline) {
-  byId("scores-intro").textContent = t("overview.table_intro", {
-    baseline: labelOf(summary, baseline),
-    level: Math.round(100 * summary.confidence),
-  });
-  const head = el(
-    "tr",
-    {},
-    el("th", { scope: "col", class: "sticky" }, t("overview.model")),
-    summary.metrics.map((metric) => el("th", { scope: "col", class: "num" }, metricHead(metric))),
+// --- families of metrics --------------------------------------------------------------------------
+
+const familiesOf = (summary) => [...new Set(summary.metrics.map((metric) => metric.family))];
+const hiddenFamilies = () => new Set(get("without").split(",").filter(Boolean));
+
+function shownMetrics(summary) {
+  const hidden = hiddenFamilies();
+  const shown = summary.metrics.filter((metric) => !hidden.has(metric.family));
+  return shown.length ? shown : summary.metrics;
+}
+
+function startFamilies(summary, draw) {
+  const families = familiesOf(summary);
+  const box = byId("families");
+  box.hidden = families.length < 2 || summary.metrics.length < MANY_METRICS;
+  const boxes = families.map((family) =>
+    el("input", { type: "checkbox", name: "family", value: family, checked: !hiddenFamilies().has(family) }),
   );
-  const rows = summary.models.map((model) =>
-    el(
-      "tr",
-      { class: model.name === baseline ? "baseline" : null },
-      el(
-        "th",
-        { scope: "row", class: "sticky" },
-        el("span", { class: `dot-label s${seriesOf(summary, model.name)}`, "aria-hidden": "true" }),
-        el("bdi", {}, model.label),
-        model.name === baseline ? el("span", { class: "tag" }, t("overview.is_baseline")) : null,
-      ),
-      summary.metrics.map((metric) => scoreCell(summary, index, metric, model.name, baseline)),
+  for (const input of boxes) {
+    input.addEventListener("change", () => {
+      const hidden = boxes.filter((one) => !one.checked).map((one) => one.value);
+      set({ without: hidden.length < boxes.length ? hidden.join(",") : "" });
+      draw();
+    });
+  }
+  const count = (family) => summary.metrics.filter((metric) => metric.family === family).length;
+  refill(
+    box.querySelector("div"),
+    boxes.map((input) =>
+      el("label", {}, input, el("span", {}, t(`family.${input.value}`), el("span", { class: "quiet" }, ` ${count(input.value)}`))),
     ),
   );
-  refill(byId("scores-table"), el("table", { class: "scores" }, el("thead", {}, head), el("tbody", {}, rows)));
 }
+
+// --- metrics ----------------------------------------------------------------------------------------
 
 function directionOf(metric) {
   if (!metric.tested) return t("overview.untested");
   return metric.higher_is_better ? t("overview.higher") : t("overview.lower");
 }
 
-function metricHead(metric) {
-  const direction = directionOf(metric);
-  const arrow = metric.higher_is_better ? " ↑" : " ↓";
-  const button = el(
-    "button",
-    { type: "button", class: "term" },
-    metric.label,
-    metric.tested
-      ? el("span", { class: "direction", "aria-hidden": "true" }, arrow)
-      : el("span", { class: "tag" }, t("overview.untested_tag")),
-  );
-  return withTip(button, () => [
+// What a metric means, for a tooltip.
+function metricTip(metric) {
+  return [
     el("strong", {}, metric.label),
-    el("span", { class: "quiet" }, ` ${direction}`),
+    el("span", { class: "quiet" }, ` ${directionOf(metric)}`),
     el("p", {}, metric.description),
     metric.signature ? el("code", { class: "signature" }, metric.signature) : null,
-  ]);
+  ];
 }
 
-function metricScale(summary, index, metric) {
+function metricScale({ summary, index }, metric) {
   return summary.models.map((model) => index.score(model.name, metric.name)?.value).filter(isNumber);
 }
 
-function bestValue(summary, index, metric) {
-  const values = metricScale(summary, index, metric);
-  if (values.length < 2 || !metric.tested) return null;
-  return metric.higher_is_better ? Math.max(...values) : Math.min(...values);
+// The answers of a model beside the baseline's by this metric, the largest difference first; of
+// the baseline itself, its lowest scores first. Null where answers have no score.
+function metricAnswers({ baseline }, metric, model, more = {}) {
+  if (!metric.rows) return null;
+  if (model === baseline) return { b: model, metric: metric.name, mode: "all", sort: "low", ...more };
+  return { a: baseline, b: model, metric: metric.name, mode: "all", sort: "gap", ...more };
 }
 
-// Whether the models are scored on different prompts, so that each needs its number beside it.
-const isUneven = (summary, metric) => (summary.coverage ?? []).some((item) => item.metric === metric.name);
-
-function scoreCell(summary, index, metric, model, baseline) {
-  const score = index.score(model, metric.name);
-  if (!score || !isNumber(score.value)) {
-    return el("td", { class: "num missing" }, el("span", { title: t("overview.not_measured") }, "–"));
-  }
-  const scale = metricScale(summary, index, metric);
-  const best = score.value === bestValue(summary, index, metric);
-  return el(
-    "td",
-    { class: best ? "num best" : "num" },
-    el("span", { class: "value" }, metricNumber(metric, score.value, scale), el("span", { class: "unit" }, unitOf(metric))),
-    el("span", { class: "interval" }, interval(metric, score.low, score.high, scale)),
-    isUneven(summary, metric) ? el("span", { class: "interval" }, t("overview.n", { n: whole(score.n) })) : null,
-    model === baseline || !metric.tested ? null : pairMark(summary, index, metric, model, baseline),
-  );
-}
-
-function pairMark(summary, index, metric, model, baseline) {
+// A pair in words: better by 0.41 [0.32, 0.50], p < 0.001, and how many answers stand behind it.
+function pairTip({ summary, index, baseline }, metric, model) {
   const pair = index.pair(model, baseline, metric.name);
-  const differences = summary.models.map(
-    (other) => index.pair(other.name, baseline, metric.name)?.difference,
-  );
-  if (!pair || !isNumber(pair.difference)) {
-    return el("span", { class: "mark tie", title: t("mark.none") }, "·");
+  const names = { model: labelOf(summary, model), baseline: labelOf(summary, baseline) };
+  const lines = [el("strong", {}, model === baseline ? names.model : t("mark.pair", names)), el("p", {}, metric.label)];
+  const score = index.score(model, metric.name);
+  if (score) lines.push(el("p", { class: "quiet" }, t("mark.score", { interval: interval(metric, score.low, score.high, [score.value]) || "–", n: whole(score.n) })));
+  if (model === baseline) return lines;
+  if (!metric.tested) return [...lines, el("p", {}, t("overview.untested"))];
+  if (!pair || !isNumber(pair.difference)) return [...lines, el("p", {}, t("mark.none"))];
+  lines.push(el("p", {}, pairDetail(metric, pair)));
+  if (isNumber(pair.wins)) {
+    lines.push(el("p", { class: "quiet" }, t("mark.rows", { wins: whole(pair.wins), ties: whole(pair.ties), losses: whole(pair.losses) })));
   }
-  const difference = signedNumber(metric, pair.difference, differences);
-  const detail = t("mark.detail", {
-    model: labelOf(summary, model),
-    baseline: labelOf(summary, baseline),
-    text: t(`mark.${pair.verdict}`, { difference }),
-    interval: interval(metric, pair.low, pair.high, differences),
+  if (pair.verdict === "tie" && isNumber(pair.detectable)) {
+    const size = metricNumber(metric, pair.detectable, [pair.detectable]) + pointsOf(metric);
+    lines.push(el("p", { class: "quiet" }, t("mark.detectable", { size, power: Math.round(100 * (summary.power ?? 0.8)) })));
+  }
+  return lines;
+}
+
+const pointsOf = (metric) => (metric.format === "percent" ? ` ${t("mark.points")}` : "");
+
+function pairDetail(metric, pair) {
+  const scale = [pair.difference, pair.low, pair.high];
+  return t("mark.detail", {
+    text: t(`mark.${pair.verdict}`, { difference: signedNumber(metric, pair.difference, scale) + pointsOf(metric) }),
+    interval: interval(metric, pair.low, pair.high, scale),
     p: pValue(pair.p_value),
     n: whole(pair.n),
   });
-  return el(
-    "span",
-    { class: `mark ${pair.verdict}`, title: detail },
-    el("span", { "aria-hidden": "true" }, `${MARKS[pair.verdict]} ${difference}`),
-    el("span", { class: "visually-hidden" }, detail),
-  );
 }
 
-function drawBars(summary, index) {
-  const cards = summary.metrics.map((metric) => {
-    const scale = metricScale(summary, index, metric);
-    const rows = summary.models.map((model) => {
-      const score = index.score(model.name, metric.name) ?? {};
-      return {
-        label: model.label,
-        value: score.value,
-        low: score.low,
-        high: score.high,
-        series: seriesOf(summary, model.name),
-        title: `${interval(metric, score.low, score.high, scale)} ${isNumber(score.n) ? t("overview.n", { n: whole(score.n) }) : ""}`.trim(),
-      };
-    });
-    const shares = metric.format === "percent" && scale.every((value) => value >= 0 && value <= 1);
-    return el(
-      "figure",
-      { class: "card" },
-      el(
-        "figcaption",
-        {},
-        el("span", { class: "chart-title" }, metric.label),
-        el("span", { class: "quiet" }, directionOf(metric)),
-      ),
-      barChart(rows, (value) => metricNumber(metric, value, scale) + unitOf(metric), {
-        tick: (value) => axisNumber(metric, value),
-        from: shares ? 0 : null,
-      }),
-    );
-  });
-  refill(byId("bars-cards"), cards);
+// --- verdicts ---------------------------------------------------------------------------------------
+
+// Sentences about the chosen baseline stand first, the others behind the fold.
+function showVerdicts({ baseline }) {
+  const box = byId("verdicts");
+  const fold = byId("more-verdicts");
+  if (!box || !fold) return;
+  const items = [...box.querySelectorAll("li")].sort((x, y) => x.dataset.place - y.dataset.place);
+  const own = items.filter((item) => [item.dataset.model, item.dataset.against].includes(baseline));
+  const first = own.length ? own : items;
+  const rest = items.filter((item) => !first.includes(item));
+  refill(box.querySelector("ul"), first);
+  refill(fold.querySelector("ul"), rest);
+  fold.hidden = !rest.length;
+  fold.querySelector("summary").textContent = t("overview.more_verdicts", { count: rest.length });
 }

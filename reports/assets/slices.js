@@ -1,77 +1,179 @@
-// Scores by group of prompts, as a table whose cells are tinted by value.
+// Scores by group of prompts as a heat map: groups × models, tinted by the score, or by the
+// difference from the baseline. A cell opens the group's answers.
 
-function startSlices(summary, showGroup) {
-  const slices = summary.slices;
-  if (!slices.length) return;
+// Groups with fewer prompts are pale: their scores are mostly chance.
+const SMALL_GROUP = 10;
+
+function startSlices(view) {
+  view.slices = recordsOf(view.summary.slices);
+  if (!view.slices.length) return;
   byId("slices").hidden = false;
-  const kinds = [...new Set(slices.map((slice) => slice.by))];
-  const metrics = summary.metrics.filter((m) => slices.some((slice) => slice.metric === m.name));
+  const kinds = [...new Set(view.slices.map((slice) => slice.by))];
   const by = byId("slice-by");
+  refill(by, kinds.map((kind) => option(kind, sliceLabel(kind), kinds.includes(get("by")) ? get("by") : kinds[0])));
+  by.addEventListener("change", () => {
+    set({ by: by.value, groups: "" }, { by: kinds[0] });
+    drawSlices(view);
+  });
   const which = byId("slice-metric");
-  const chosenBy = kinds.includes(get("by")) ? get("by") : kinds[0];
-  const chosenMetric = metrics.some((m) => m.name === get("of")) ? get("of") : metrics[0].name;
-  refill(by, kinds.map((kind) => option(kind, sliceLabel(kind), chosenBy)));
-  refill(which, metrics.map((metric) => option(metric.name, metric.label, chosenMetric)));
-  const draw = () => {
-    set({ by: by.value, of: which.value }, { by: kinds[0], of: metrics[0].name });
-    drawSlices(summary, by.value, metrics.find((m) => m.name === which.value), showGroup);
-  };
-  by.addEventListener("change", draw);
-  which.addEventListener("change", draw);
-  drawSlices(summary, chosenBy, metrics.find((m) => m.name === chosenMetric), showGroup);
+  which.addEventListener("change", () => {
+    set({ of: which.value });
+    drawSlices(view);
+  });
+  const tint = get("tint") === "differences" ? "differences" : "scores";
+  segments(byId("slice-tint"), "tint", [["scores", t("overview.bars_scores")], ["differences", t("overview.bars_differences")]], tint, () => drawSlices(view));
+  byId("slice-tint").hidden = view.summary.models.length < 2;
 }
 
 function sliceLabel(kind) {
-  return STRINGS[`answers.${kind}`] ?? kind;
+  return known(`answers.${kind}`, kind);
 }
 
-function drawSlices(summary, kind, metric, showGroup) {
-  const slices = summary.slices.filter((slice) => slice.by === kind && slice.metric === metric.name);
-  const groups = [...new Set(slices.map((slice) => slice.group))];
+function drawSlices(view) {
+  if (!view.slices.length) return;
+  const { summary, baseline } = view;
+  const metrics = view.metrics.filter((metric) => view.slices.some((slice) => slice.metric === metric.name));
+  const metric = metrics.find((one) => one.name === get("of")) ?? metrics[0];
+  byId("slice-metric").closest("label").hidden = !metric;
+  refill(byId("slice-metric"), metrics.map((one) => option(one.name, one.label, metric?.name)));
+  if (!metric) return refill(byId("slices-table"), el("p", { class: "empty" }, t("overview.not_measured")));
+  const kind = byId("slice-by").value;
+  const slices = view.slices.filter((slice) => slice.by === kind && slice.metric === metric.name);
   const models = summary.models.filter((model) => slices.some((slice) => slice.model === model.name));
-  const cells = new Map(slices.map((slice) => [JSON.stringify([slice.group, slice.model]), slice]));
-  const values = slices.map((slice) => slice.score).filter(isNumber);
-  const [low, high] = values.length ? range(values) : [0, 1];
+  const differences = get("tint") === "differences" && models.some((model) => model.name === baseline);
+  const names = { baseline: labelOf(summary, baseline), small: SMALL_GROUP };
+  const tested = baseline === summary.baseline && slices.some((slice) => slice.verdict);
+  byId("slices-intro").textContent = differences
+    ? t("overview.slices_differences", names) + (tested ? t("overview.slices_marks", names) : "")
+    : t("overview.slices_intro", names) + (tested ? t("overview.slices_marks", names) : "");
+  const heat = { view, metric, kind, models, differences, cells: new Map(slices.map((one) => [JSON.stringify([one.group, one.model]), one])) };
+  heat.cell = (group, model) => heat.cells.get(JSON.stringify([group, model]));
+  heat.groups = [...new Set(slices.map((slice) => slice.group))];
+  heat.scores = slices.map((slice) => slice.score).filter(isNumber);
+  heat.far = Math.max(...heat.groups.flatMap((group) => models.map((model) => Math.abs(differenceIn(heat, group, model.name) ?? 0))), 0);
+  return drawHeat(heat);
+}
+
+function drawHeat(heat) {
+  const { models, metric, kind } = heat;
+  const order = groupOrder(models);
+  const resort = (name) => {
+    const next = { "": "best", best: "worst", worst: "" }[order.metric === name ? order.way : ""];
+    set({ groups: next ? `${next}.${name}` : "" });
+    drawHeat(heat);
+    byId("slices-table").querySelector(`[data-order="${CSS.escape(name)}"]`).focus();
+  };
   const head = el(
     "tr",
     {},
     el("th", { scope: "col", class: "sticky" }, sliceLabel(kind)),
-    el("th", { scope: "col", class: "num" }, "n"),
-    models.map((model) => el("th", { scope: "col", class: "num" }, el("bdi", {}, model.label))),
+    orderHead(order, "", { class: "num" }, resort, "n"),
+    models.map((model) => orderHead(order, model.name, { class: "num" }, resort, el("bdi", {}, model.label))),
   );
-  const rows = groups.map((group) => {
-    const found = models.map((model) => cells.get(JSON.stringify([group, model.name])));
-    return el(
+  const count = (group) => Math.max(0, ...models.map((model) => heat.cell(group, model.name)?.n ?? 0));
+  const rows = orderedGroups(heat, order, count).map((group) =>
+    el(
       "tr",
       {},
-      el("th", { scope: "row", class: "sticky" }, groupButton(kind, group, showGroup)),
-      el("td", { class: "num quiet" }, whole(Math.max(0, ...found.map((cell) => cell?.n ?? 0)))),
-      found.map((cell) => heatCell(metric, cell, low, high, values)),
-    );
-  });
-  refill(byId("slices-table"), el("table", { class: "heat" }, el("thead", {}, head), el("tbody", {}, rows)));
-}
-
-function groupButton(kind, group, showGroup) {
-  if (kind !== "language" && kind !== "category") return el("bdi", {}, group);
-  return el(
-    "button",
-    { type: "button", class: "link", title: t("overview.slice_show"), on: { click: () => showGroup(kind, group) } },
-    el("bdi", {}, group),
+      el("th", { scope: "row", class: "sticky" }, groupButton(heat, group)),
+      el("td", { class: "num quiet" }, whole(count(group))),
+      models.map((model) => heatCell(heat, group, model)),
+    ),
   );
+  const table = el(
+    "table",
+    { class: "heat", role: "grid", "aria-label": `${t("overview.slices")}: ${metric.label}` },
+    el("thead", {}, head),
+    el("tbody", {}, rows),
+  );
+  refill(byId("slices-table"), table);
+  startTableGrid(table);
 }
 
-function heatCell(metric, cell, low, high, scale) {
+// --- order ------------------------------------------------------------------------------------------
+
+// `best.sft` orders the groups by the score of sft, `best.` by their size.
+function groupOrder(models) {
+  const [, way, metric] = /^(best|worst)\.(.*)$/s.exec(get("groups")) ?? [];
+  const known = way && (metric === "" || models.some((one) => one.name === metric));
+  return known ? { way, metric } : { way: "", metric: null };
+}
+
+function orderedGroups(heat, { way, metric }, count) {
+  if (!way) return heat.groups;
+  const better = metric === "" || heat.metric.higher_is_better ? 1 : -1;
+  const sign = way === "best" ? better : -better;
+  const score = (group) =>
+    metric === "" ? count(group) : heat.differences ? differenceIn(heat, group, metric) : heat.cell(group, metric)?.score;
+  const known = heat.groups.filter((group) => isNumber(score(group)));
+  const rest = heat.groups.filter((group) => !isNumber(score(group)));
+  return [...known.toSorted((x, y) => sign * (score(y) - score(x))), ...rest];
+}
+
+// --- cells ------------------------------------------------------------------------------------------
+
+// Score less the baseline's in this group; the model's own comparison where the run made one.
+function differenceIn({ view, cell }, group, model) {
+  if (model === view.baseline) return null;
+  const [own, base] = [cell(group, model), cell(group, view.baseline)];
+  if (!isNumber(own?.score) || !isNumber(base?.score)) return null;
+  return view.baseline === view.summary.baseline && isNumber(own.difference) ? own.difference : own.score - base.score;
+}
+
+function groupButton({ view, metric, kind }, group) {
+  const where = groupCondition(kind, group);
+  const title = where ? t("overview.slice_show") : null;
+  return linkedButton(where && { metric: metric.rows ? metric.name : undefined, where: [where] }, { class: "link", title }, el("bdi", {}, group));
+}
+
+function heatCell(heat, group, model) {
+  const { view, metric, kind, differences } = heat;
+  const cell = heat.cell(group, model.name);
   if (!cell || !isNumber(cell.score)) return el("td", { class: "num missing" }, "–");
-  const share = (cell.score - low) / (high - low || 1);
-  const good = metric.higher_is_better ? share : 1 - share;
-  const node = el(
-    "td",
-    { class: metric.tested ? "num heat-cell" : "num", title: t("overview.n", { n: whole(cell.n) }) },
-    metricNumber(metric, cell.score, scale) + unitOf(metric),
+  const difference = differenceIn(heat, group, model.name);
+  const compared = differences && model.name !== view.baseline;
+  const tested = view.baseline === view.summary.baseline && cell.verdict;
+  const sign = tested && cell.verdict !== "tie" ? MARKS[cell.verdict] : "";
+  const text = compared && isNumber(difference)
+    ? signedNumber(metric, difference, [heat.far])
+    : metricNumber(metric, cell.score, heat.scores) + unitOf(metric);
+  const where = groupCondition(kind, group);
+  const opens = where && metricAnswers(view, metric, model.name, { where: [where] });
+  const button = linkedButton(
+    opens,
+    { class: "cell" },
+    el("span", { class: "heat-sign", "aria-hidden": "true" }, sign),
+    text,
   );
+  const node = el("td", { class: "num" }, opens ? withTip(button, () => heatTip(heat, group, model, cell)) : button);
   // Neither more nor less is better: no colour.
-  if (!metric.tested) return node;
-  node.style.setProperty("--heat", `${Math.round(4 + 50 * good)}%`);
+  if (metric.tested) paint(node, heat, cell, compared ? difference : null, differences);
   return node;
+}
+
+function paint(node, { metric, scores, far }, cell, difference, differences) {
+  const strength = cell.n < SMALL_GROUP ? 0.35 : 1;
+  if (differences) {
+    if (!difference || !far) return;
+    node.classList.add(difference > 0 === metric.higher_is_better ? "heat-better" : "heat-worse");
+    node.style.setProperty("--heat", `${Math.round(strength * (6 + (40 * Math.abs(difference)) / far))}%`);
+    return;
+  }
+  const [low, high] = range(scores);
+  const share = (cell.score - low) / (high - low || 1);
+  node.classList.add("heat-cell");
+  node.style.setProperty("--heat", `${Math.round(strength * (4 + 50 * (metric.higher_is_better ? share : 1 - share)))}%`);
+}
+
+function heatTip({ view, metric }, group, model, cell) {
+  const { summary, baseline } = view;
+  const lines = [
+    el("strong", {}, model.label),
+    el("span", { class: "quiet" }, " · ", el("bdi", {}, group)),
+    el("p", {}, `${metric.label}: ${metricNumber(metric, cell.score)}${unitOf(metric)}, ${t("overview.n", { n: whole(cell.n) })}`),
+  ];
+  if (baseline === summary.baseline && isNumber(cell.difference)) {
+    lines.push(el("p", {}, t("mark.against", { baseline: labelOf(summary, baseline) }), " ", pairDetail(metric, cell)));
+  }
+  return [...lines, el("p", { class: "quiet" }, t("overview.cell_hint"))];
 }
