@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from espalier.progress import duration
+from espalier import progress
 from espalier.reports.runfiles import read_object
 from espalier.reports.strings import known, pretty, t
 from espalier.stages import NAMES as STAGE_NAMES
@@ -73,6 +73,12 @@ def _stage(run: Path, name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def duration(seconds: float) -> str:
+    """`4 min 05 s` in the language that speaks."""
+    text = progress.duration(seconds)
+    return re.sub(r"([\d.]+) (h|min|s)\b", lambda m: t(f"time.{m[2]}", value=m[1]), text)
+
+
 def shown_path(text: str, run: Path) -> str:
     """A path as it may be shown to others: relative to the run or the cwd, no home folder."""
     path = Path(text)
@@ -92,7 +98,7 @@ def flat_counts(counts: Any, prefix: str = "", *, nested: bool = True) -> list[t
         return []
     rows: list[tuple[str, str]] = []
     for key, value in counts.items():
-        label = f"{prefix}{pretty(str(key))}"
+        label = prefix + known(f"tally.{key}", pretty(str(key)))
         if key in ("notes", "warnings") or value is None:
             continue
         if isinstance(value, Mapping):

@@ -26,9 +26,8 @@ from markupsafe import Markup
 
 import espalier
 from espalier.files import atomic_path
-from espalier.progress import duration
 from espalier.reports.answers import finite
-from espalier.reports.manifests import common, machine
+from espalier.reports.manifests import common, duration, machine
 from espalier.reports.strings import ASSETS, LANGUAGES, Language, known, pretty, speaking, t
 
 TEMPLATES = Path(__file__).parent / "templates"

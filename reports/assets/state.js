@@ -48,7 +48,24 @@ function goTo(name) {
   showSection(name);
 }
 
+// Parts above may still grow as they are drawn: the section is followed for a moment, until the
+// reader does something.
 function showSection(name) {
   const section = byId(name);
-  if (section) section.scrollIntoView({ block: "start" });
+  if (!section) return;
+  const until = performance.now() + 1000;
+  const stop = new AbortController();
+  for (const type of ["wheel", "touchstart", "keydown", "pointerdown"]) {
+    window.addEventListener(type, () => stop.abort(), { signal: stop.signal, passive: true });
+  }
+  let at = null;
+  const follow = () => {
+    const top = section.getBoundingClientRect().top;
+    if (stop.signal.aborted || !section.isConnected) return;
+    if (at === null || Math.abs(top - at) > 1) section.scrollIntoView({ block: "start" });
+    at = section.getBoundingClientRect().top;
+    if (performance.now() < until) requestAnimationFrame(follow);
+    else stop.abort();
+  };
+  follow();
 }
