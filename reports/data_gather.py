@@ -1,34 +1,46 @@
-"""Everything that the data page shows, gathered from the files of one curate folder."""
+"""What a page shows of curated data, gathered from one curate folder, or from a run with pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from espalier.errors import InputError
 from espalier.files import read_json
 from espalier.progress import duration
-from espalier.reports.data import Notice, own_code_notice
+from espalier.reports.data_rows import ROW_FILES, read_rows
 from espalier.reports.data_samples import (
+    REJECTS_A_RULE,
+    find_texts,
     in_context,
     pair,
     sample_pairs,
     sample_rejects,
-    sample_rows,
     sample_shared_texts,
 )
-from espalier.reports.funnel import composition, kept_share
+from espalier.reports.funnel import composition, count_tables, kept_share
+from espalier.reports.notice import Notice, own_code_notice
 from espalier.reports.runfiles import counts_of, number, read_object
 from espalier.reports.strings import known, pretty, t
 
-READ_FILES = (
-    "statistics.json", "funnel.json", "rejects.jsonl", "clusters.jsonl", "contamination.jsonl",
-    "train.jsonl", "prompts.jsonl", "preferences.jsonl", "manifest.json",
+READ_FILES = tuple(
+    dict.fromkeys(
+        (
+            *("curate/" + name for name in (
+                "statistics.json", "funnel.json", "clusters.jsonl", "contamination.jsonl",
+                "manifest.json",
+            )),
+            "pairs/funnel.json", "pairs/manifest.json", *ROW_FILES,
+        )
+    )
 )  # fmt: skip
-# The first of these that is there is the one whose rows are shown.
-_ROW_FILES = ("train.jsonl", "preferences.jsonl", "prompts.jsonl")
+# With any of these there is something to show.
+_DATA = ("statistics.json", "funnel.json", "train.jsonl", "preferences.jsonl", "prompts.jsonl")
+# Text of rows in the page, before it is packed to a third or less.
+ROW_MEGABYTES = 8.0
 _SEED = "data page"
 _COUNTED = ("language", "source", "category", "group", "operator", "teacher", "round", "kind")
 _SAMPLED = {"file": "", "rows": 0, "sampled": 0}
@@ -48,20 +60,51 @@ class DataPage:
     clusters: list[dict[str, Any]]
     pairs: list[dict[str, Any]]
     contamination: list[dict[str, Any]]
-    rows: list[dict[str, Any]]
-    row_file: str
+    lineage: dict[str, Any]
     tables: list[dict[str, Any]] = field(default_factory=list)
 
 
-def data_files(folder: Path) -> dict[str, Path]:
-    """The files that the page is made from and that exist."""
-    return {name: folder / name for name in READ_FILES if (folder / name).is_file()}
+@dataclass(frozen=True)
+class Sources:
+    """Where the files are: a curate folder, and the folder `pairs` of the same run, or None."""
+
+    curate: Path
+    pairs: Path | None = None
+
+    def find(self, name: str) -> Path | None:
+        """The path of `curate/…` or `pairs/…` where there is such a file."""
+        stage, _, rest = name.partition("/")
+        folder = {"curate": self.curate, "pairs": self.pairs}.get(stage)
+        path = None if folder is None else folder / rest
+        return path if path is not None and path.is_file() else None
+
+    def all(self, name: str) -> list[Path]:
+        """The files of this name in both folders."""
+        found = [self.find(f"{stage}/{name}") for stage in ("curate", "pairs")]
+        return [path for path in found if path is not None]
 
 
-def gather_data(folder: Path) -> DataPage:
-    """Read a curate folder; raises InputError when it is none."""
-    files = data_files(folder)
-    if not any(name in files for name in ("statistics.json", "funnel.json", *_ROW_FILES)):
+def data_files(sources: Sources) -> dict[str, Path]:
+    """The files that the page is made from and that exist, by `stage/file`."""
+    found = {name: sources.find(name) for name in READ_FILES}
+    return {name: path for name, path in found.items() if path is not None}
+
+
+def has_data(sources: Sources) -> bool:
+    """Whether there is anything to show."""
+    return any(sources.find(f"curate/{name}") for name in _DATA)
+
+
+def gather_data(
+    sources: Sources,
+    *,
+    rejects_per_rule: int = REJECTS_A_RULE,
+    megabytes: float = ROW_MEGABYTES,
+    readers: Mapping[str, list[str]] | None = None,
+) -> DataPage:
+    """Read a curate folder; raises InputError when it is none. For the options see `read_rows`."""
+    folder = sources.curate
+    if not has_data(sources):
         raise InputError(
             "There is nothing to report: this folder has no curated data.",
             where=str(folder),
@@ -69,46 +112,53 @@ def gather_data(folder: Path) -> DataPage:
             hint="espalier curate --input theirs.jsonl --output FOLDER",
         )
     statistics = filled(read_object(folder / "statistics.json"))
-    manifest = read_object(folder / "manifest.json") or {}
+    statistics["spending"] += _pairs_spending(sources)
     shared = sample_shared_texts(folder / "contamination.jsonl", _SEED)
     texts = {item["id"]: "" for item in shared}
-    row_file = next((name for name in _ROW_FILES if name in files), "")
-    rows = sample_rows(folder / row_file, _SEED, texts) if row_file else []
-    rejects = sample_rejects(folder / "rejects.jsonl", _SEED, texts)
+    for name in ("train.jsonl", "preferences.jsonl", "prompts.jsonl"):
+        find_texts(folder / name, texts)
+    rejects = sample_rejects(sources.all("rejects.jsonl"), _SEED, texts, rejects_per_rule)
     for item in shared:
         text = texts.get(item["id"], "")
         item["found"] = [in_context(finding, text) for finding in item["found"]]
-    funnel = read_steps(folder / "funnel.json", rejects)
-    tables = [] if statistics["files"] else composition(folder / "train.jsonl")
-    return DataPage(
+    page = DataPage(
         name=_name(folder),
-        facts=_facts(manifest),
-        tiles=tiles(statistics, funnel, rejects),
-        notices=_notices(statistics, manifest),
+        facts=[],
+        tiles=[],
+        notices=[],
         statistics=statistics,
-        funnel=funnel,
+        funnel=[],
         rejects=rejects,
         clusters=_clusters(statistics),
         pairs=sample_pairs(folder / "clusters.jsonl", _SEED),
         contamination=shared,
-        rows=rows,
-        row_file=row_file,
-        tables=tables,
+        lineage=read_rows(sources.find, megabytes, _SEED, readers),
     )
+    return retold(page, sources)
 
 
-def retold(data: DataPage, folder: Path) -> DataPage:
+def retold(data: DataPage, sources: Sources) -> DataPage:
     """The same page with its labels and sentences in the language that speaks."""
-    manifest = read_object(folder / "manifest.json") or {}
-    funnel = read_steps(folder / "funnel.json", data.rejects)
+    manifest = read_object(sources.curate / "manifest.json") or {}
+    counted = bool(data.statistics["files"])
     return replace(
         data,
         facts=_facts(manifest),
-        tiles=tiles(data.statistics, funnel, data.rejects),
+        tiles=tiles(data.statistics, data.rejects),
         notices=_notices(data.statistics, manifest),
-        funnel=funnel,
-        tables=composition(folder / "train.jsonl") if data.tables else [],
+        funnel=read_steps(sources.all("funnel.json"), data.rejects),
+        tables=[]
+        if counted
+        else count_tables(manifest) or composition(sources.curate / "train.jsonl"),
     )
+
+
+def _pairs_spending(sources: Sources) -> list[dict[str, Any]]:
+    """What the pairs of the policy's own samples cost, as the stage's manifest says."""
+    path = sources.find("pairs/manifest.json")
+    spent = (read_object(path) or {}).get("spending") if path is not None else None
+    items = spent if isinstance(spent, list) else []
+    return [_spent(item) for item in items if isinstance(item, Mapping)]
 
 
 def filled(statistics: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -156,9 +206,7 @@ def _facts(manifest: Mapping[str, Any]) -> list[str]:
     return [fact for fact in facts if fact]
 
 
-def tiles(
-    statistics: Mapping[str, Any], funnel: list[dict[str, Any]], rejects: list[dict[str, Any]]
-) -> list[dict[str, str]]:
+def tiles(statistics: Mapping[str, Any], rejects: list[dict[str, Any]]) -> list[dict[str, str]]:
     """The totals at the top: rows of each file, rejects, near duplicates, cost."""
     found = []
     for name, file in statistics["files"].items():
@@ -212,21 +260,25 @@ def _notices(statistics: Mapping[str, Any], manifest: Mapping[str, Any]) -> list
     return found + own_code_notice(manifest.get("own_code") or [], Path())
 
 
-def read_steps(path: Path, rejects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def read_steps(paths: Sequence[Path], rejects: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The streams of `funnel.json`: steps with rows in and out, rules that rejected or changed.
 
     A rule knows whether there are examples of it to show (`key`, else empty).
     """
-    if not path.is_file():
-        return []
-    shown = {(item["step"], item["rule"]): place for place, item in enumerate(rejects)}
+    shown = {
+        (item["step"], item["rule"]): place
+        for place, item in enumerate(rejects)
+        if item["examples"]
+    }
     streams: dict[str, dict[str, Any]] = {}
-    for item in read_json(path):
+    for item in chain.from_iterable(map(read_json, paths)):
         name = str(item.get("stream") or "rows")
         label = known(f"stream.{name}", pretty(name))
         stream = streams.setdefault(name, {"stream": name, "label": label, "steps": []})
         stream["steps"].append(_step(item, shown))
     for stream in streams.values():
+        # Reading is written down when it ends; it comes first all the same.
+        stream["steps"].sort(key=lambda step: step["step"] != "read")
         stream["top"] = max([1, *(max(step["in"], step["out"]) for step in stream["steps"])])
     return list(streams.values())
 
@@ -235,6 +287,7 @@ def _step(item: Mapping[str, Any], shown: Mapping[tuple[str, str], int]) -> dict
     name = str(item.get("step", ""))
     rows_in, rows_out = int(item.get("in", 0)), int(item.get("out", 0))
     return {
+        "step": name,
         "label": known(f"step.{name}", pretty(name)),
         "in": rows_in,
         "out": rows_out,

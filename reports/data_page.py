@@ -12,18 +12,22 @@ from typing import Any
 
 from espalier.reports.answers import finite
 from espalier.reports.data_charts import histogram, lengths, ordered, sizes
-from espalier.reports.data_gather import DataPage, gather_data, money, retold, totals
+from espalier.reports.data_gather import DataPage, Sources, gather_data, money, retold, totals
 from espalier.reports.data_sunburst import sunburst
 from espalier.reports.packing import pack
 from espalier.reports.shell import content, document, spoken, write_document
-from espalier.reports.strings import Language, speaking, t, words
+from espalier.reports.strings import Language, pretty, speaking, t, words
 
+# The components, for every page that shows data; search.js and unpack.js stand before them.
+COMPONENTS = (
+    "data_browser.js", "data_removed.js", "lineage.js", "lineage_view.js", "data_rows.js",
+    "data_section.js",
+)  # fmt: skip
 SCRIPTS = (
     "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js",
-    "search.js", "unpack.js", "rows.js", "nav.js", "data_browser.js", "data_removed.js",
-    "data_rows.js", "data_main.js",
+    "help.js", "search.js", "unpack.js", "nav.js", *COMPONENTS, "data_main.js",
 )  # fmt: skip
-STYLES = ("page.css", "parts.css", "answers.css", "data_page.css", "print.css")
+STYLES = ("page.css", "frame.css", "parts.css", "data_page.css", "print.css")
 
 
 def build_data_page(curate_folder: Path, output: Path) -> None:
@@ -32,11 +36,12 @@ def build_data_page(curate_folder: Path, output: Path) -> None:
     Needs no other stage and no model. Raises InputError when the folder holds no curated data,
     or a broken file.
     """
-    read = gather_data(curate_folder)
+    sources = Sources(curate_folder)
+    read = gather_data(sources)
     told: dict[Language, DataPage] = {}
     for language in spoken(None):
         with speaking(language):
-            told[language] = retold(read, curate_folder)
+            told[language] = retold(read, sources)
     write_document(output, pieces(told))
 
 
@@ -47,7 +52,7 @@ def pieces(told: Mapping[Language, DataPage]) -> Iterator[str]:
         title=t("dp.title", name=data.name),
         contents={language: body(one, language) for language, one in told.items()},
         cores={language: core(one, language) for language, one in told.items()},
-        packed=[("packed-data", [pack(finite(browsers(data)))])],
+        packed=packed(data),
         scripts=SCRIPTS,
         styles=STYLES,
     )
@@ -55,19 +60,35 @@ def pieces(told: Mapping[Language, DataPage]) -> Iterator[str]:
 
 def body(data: DataPage, language: Language) -> str:
     """The whole content of the page in one language."""
-    return content(
-        "data.html.j2",
-        language,
-        data=data,
-        statistics=data.statistics,
-        histogram=histogram,
-        lengths=lengths,
-        money=money,
-        ordered=ordered,
-        sizes=sizes,
-        sunburst=sunburst,
-        totals=totals,
-    )
+    return content("data.html.j2", language, **shown(data))
+
+
+def section(data: DataPage, language: Language) -> str:
+    """What stands in the section about the data of a run's page."""
+    return content("run_data.html.j2", language, **shown(data))
+
+
+def shown(data: DataPage) -> dict[str, Any]:
+    """What the templates of the data need."""
+    return {
+        "data": data,
+        "statistics": data.statistics,
+        "histogram": histogram,
+        "lengths": lengths,
+        "money": money,
+        "ordered": ordered,
+        "sizes": sizes,
+        "sunburst": sunburst,
+        "totals": totals,
+    }
+
+
+def packed(data: DataPage) -> list[tuple[str, list[str]]]:
+    """What the page holds packed: samples of what was taken out, and the rows."""
+    return [
+        ("packed-data", [pack(finite(browsers(data)))]),
+        ("packed-rows", [pack(finite(data.lineage))]),
+    ]
 
 
 def core(data: DataPage, language: Language) -> dict[str, Any]:
@@ -78,11 +99,20 @@ def core(data: DataPage, language: Language) -> dict[str, Any]:
 
 
 def browsers(data: DataPage) -> dict[str, Any]:
-    """What the browsers of the page page through and search."""
+    """What the browsers of the page page through and search, but for the rows."""
     return {
-        "rows": data.rows,
         "rejects": data.rejects,
         "clusters": data.clusters,
         "pairs": data.pairs,
         "contamination": data.contamination,
+        "streams": [
+            {
+                "stream": stream["stream"],
+                "steps": [
+                    {"step": step["step"], "label": pretty(step["step"])}
+                    for step in stream["steps"]
+                ],
+            }
+            for stream in data.funnel
+        ],
     }

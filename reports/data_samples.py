@@ -1,4 +1,4 @@
-"""Seeded samples of a curate folder's rows, rejects, near duplicates and shared texts.
+"""Seeded samples of a curate folder's rejects, near duplicates and shared texts; rows as shown.
 
 Each file is read once, line by line; what is shown is clipped.
 """
@@ -6,8 +6,9 @@ Each file is read once, line by line; what is shown is clipped.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from espalier.reports.runfiles import number, read_lines, rounded
 from espalier.reports.strings import pretty
 from espalier.spread import Reservoir
 
-ROWS = 500
 REJECTS_A_RULE = 15
 PAIRS = 120
 EQUAL_PAIRS = 30
@@ -30,22 +30,17 @@ _SHORTEST_MATCH = 3
 _LINEAGE = ("operator", "teacher", "round", "kind")
 
 
-def sample_rows(path: Path, seed: str, texts: dict[str, str]) -> list[dict[str, Any]]:
-    """A sample of a data file's rows as the browser shows them.
-
-    Rows whose id is a key of `texts` get their text put in there, sampled or not.
-    """
-    sample: Reservoir[dict[str, Any]] = Reservoir(ROWS, f"{seed}:rows")
+def find_texts(path: Path, texts: dict[str, str]) -> None:
+    """Fill in the text of the rows of a data file whose ids are keys of `texts`."""
+    if not texts:
+        return
     for row in read_lines(path):
         if str(row.get("id")) in texts:
             texts[str(row["id"])] = "\n".join(turn["text"] for turn in _turns(row, None))
-        at = sample.place()
-        if at is not None:
-            sample.put(at, _row(row))
-    return sample.items()
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+def row_shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a data file as it is shown: id, turns, parents, marks, and what its `meta` says."""
     given = row.get("meta")
     meta: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     quality, parents = meta.get("quality"), meta.get("parents")
@@ -90,20 +85,22 @@ def _cut(text: str, characters: int | None) -> str:
     return text[: characters - 1] + "…"
 
 
-def sample_rejects(path: Path, seed: str, texts: dict[str, str]) -> list[dict[str, Any]]:
-    """Rejects by step and rule: the count and a sample, in the file's order of steps and rules.
+def sample_rejects(
+    paths: Iterable[Path], seed: str, texts: dict[str, str], most: int = REJECTS_A_RULE
+) -> list[dict[str, Any]]:
+    """Rejects by step and rule: the count and a sample, in the files' order of steps and rules.
 
-    `texts` is filled as by `sample_rows`, where it has no text yet.
+    `texts` gets the texts of its ids that have none yet; `most` examples a rule.
     """
     found: dict[tuple[str, str], Reservoir[dict[str, Any]]] = {}
-    for row in read_lines(path):
+    for row in chain.from_iterable(map(read_lines, paths)):
         key = str(row.get("step", "")), str(row.get("rule", ""))
         identity = str(row.get("id", ""))
         if texts.get(identity) == "":
             texts[identity] = str(row.get("text", ""))
         sample = found.get(key)
         if sample is None:
-            sample = found[key] = Reservoir(REJECTS_A_RULE, f"{seed}:{key[0]}:{key[1]}")
+            sample = found[key] = Reservoir(max(1, most), f"{seed}:{key[0]}:{key[1]}")
         at = sample.place()
         if at is not None:
             sample.put(at, _reject(row))
@@ -112,7 +109,7 @@ def sample_rejects(path: Path, seed: str, texts: dict[str, str]) -> list[dict[st
             "step": step, "rule": rule, "count": sample.seen,
             "step_label": pretty(step),
             "rule_label": pretty(rule),
-            "examples": sample.items(),
+            "examples": sample.items() if most else [],
         }
         for (step, rule), sample in found.items()
     ]  # fmt: skip

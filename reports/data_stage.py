@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from espalier.progress import say
-from espalier.reports.data_gather import data_files
+from espalier.reports.data_gather import Sources, data_files
 from espalier.reports.data_page import build_data_page
 from espalier.reports.shell import TEMPLATES
 from espalier.reports.strings import ASSETS
@@ -18,7 +18,7 @@ PAGE = "data.html"
 
 def inputs(context: StageContext) -> Mapping[str, Path]:
     """The files of the stage `curate` that exist, and the page's own templates and assets."""
-    found = data_files(context.stage_folder("curate"))
+    found = data_files(Sources(context.stage_folder("curate")))
     return {**found, "templates": TEMPLATES, "assets": ASSETS}
 
 

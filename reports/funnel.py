@@ -1,9 +1,9 @@
-"""The data part of the page: rows in and out of each step, rejects by rule with examples."""
+"""Counts of curated rows: shares kept, rows by source, language and category, manifests' tables."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,54 +12,6 @@ from espalier.reports.strings import known, pretty
 
 TEXT_CHARACTERS = 600
 MOST_GROUPS = 40
-
-
-def read_funnel(folder: Path, examples: int) -> list[dict[str, Any]]:
-    """The streams of `funnel.json` in order: `{stream, steps: [{step, in, out, rules}]}`.
-
-    A rule has `rule`, `label`, `count` and up to `examples` rejected rows.
-    """
-    from espalier.files import read_json
-
-    path = folder / "funnel.json"
-    if not path.is_file():
-        return []
-    shown = rejects_by_rule(read_lines(folder / "rejects.jsonl"), examples)
-    streams: dict[str, dict[str, Any]] = {}
-    for item in read_json(path):
-        name = str(item.get("stream") or "rows")
-        stream = streams.setdefault(name, {"stream": name, "steps": []})
-        stream["steps"].append(_step(item, shown))
-    for stream in streams.values():
-        # Reading is written down when it ends; it comes first all the same.
-        stream["steps"].sort(key=lambda step: step["step"] != "read")
-        stream["top"] = max([1, *(max(s["in"], s["out"]) for s in stream["steps"])])
-        stream["label"] = known(f"stream.{stream['stream']}", pretty(stream["stream"]))
-    return list(streams.values())
-
-
-def _step(
-    item: Mapping[str, Any], shown: Mapping[tuple[str, str], list[dict[str, Any]]]
-) -> dict[str, Any]:
-    name = str(item.get("step", ""))
-    rules = [
-        {
-            "rule": rule,
-            "label": known(f"rule.{rule}", pretty(rule)),
-            "count": count,
-            "examples": shown.get((name, rule), []),
-        }
-        for rule, count in (counts_of(item.get("rejected")) or {}).items()
-        if count
-    ]
-    return {
-        "step": name,
-        "label": known(f"step.{name}", pretty(name)),
-        "in": int(item.get("in", 0)),
-        "out": int(item.get("out", 0)),
-        "kept": kept_share(int(item.get("in", 0)), int(item.get("out", 0))),
-        "rules": sorted(rules, key=lambda rule: (-int(str(rule["count"])), str(rule["rule"]))),
-    }
 
 
 def kept_share(rows_in: int, rows_out: int) -> str:
@@ -74,31 +26,9 @@ def kept_share(rows_in: int, rows_out: int) -> str:
     return f"{share:.1f}"
 
 
-def rejects_by_rule(
-    rows: Iterable[Mapping[str, Any]], examples: int
-) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """(step, rule) -> the first rejected rows, long texts clipped."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        kept = found.setdefault((str(row.get("step", "")), str(row.get("rule", ""))), [])
-        if len(kept) < examples:
-            kept.append(
-                {
-                    "text": clip(str(row.get("text", ""))),
-                    "evidence": clip(_text(row.get("evidence"))),
-                    "source": _text(row.get("source")),
-                }
-            )
-    return found
-
-
 def clip(text: str) -> str:
     """The text, cut with an ellipsis when it is long."""
     return text if len(text) <= TEXT_CHARACTERS else text[: TEXT_CHARACTERS - 1] + "…"
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
 
 
 def composition(path: Path) -> list[dict[str, Any]]:

@@ -40,7 +40,13 @@ def visit(browser: Any, built: Path) -> Iterator[Visit]:
 
 
 def status(page: Any, name: str) -> str:
-    return str(page.locator(f"#{name}-browser .status").inner_text())
+    return str(page.locator(f"#{name}-browser .browse-status").inner_text())
+
+
+def shown_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of all files, in the order in which the page shows them."""
+    names = ("train", "eval", "preferences", "rejects")
+    return [row for name in names for row in read_lines(folder / f"{name}.jsonl")]
 
 
 def test_a_rule_of_the_funnel_leads_to_its_examples(visit: Visit, built: Path) -> None:
@@ -51,7 +57,7 @@ def test_a_rule_of_the_funnel_leads_to_its_examples(visit: Visit, built: Path) -
     page.keyboard.press("Enter")
     count = sum((row["step"], row["rule"]) == ("step 0", "refusal") for row in rejects)
     assert status(page, "rejects") == f"{count} examples, of {count} rejects"
-    shown = page.locator("#rejects-browser .row h3").all_inner_texts()
+    shown = page.locator("#rejects-browser .entry h3").all_inner_texts()
     assert set(shown) == {"Refusal"}
     assert "reject.rule=" in page.url
     assert page.evaluate("document.activeElement.name") == "reject.q"
@@ -62,41 +68,83 @@ def test_a_rule_of_the_funnel_leads_to_its_examples(visit: Visit, built: Path) -
 
 def test_rows_are_searched_filtered_and_paged(visit: Visit, built: Path) -> None:
     page = visit.open()
-    rows = read_lines(built.parent / "train.jsonl")
-    assert status(page, "rows") == "60 of 60 sampled rows"
-    assert page.locator("#rows-browser .row").count() == 10
+    rows = shown_rows(built.parent)
+    assert status(page, "rows") == f"{len(rows)} of {len(rows)} rows"
+    assert page.locator("#rows-browser .entry").count() == 10
     page.locator("#rows-browser").get_by_role("button", name="Next").click()
-    assert page.locator("#rows-browser .row-id").first.inner_text() == rows[10]["id"]
+    assert page.locator("#rows-browser .entry-id").first.inner_text() == rows[10]["id"]
     page.select_option("select[name='row.language']", "zh")
-    chinese = [row for row in rows if row["meta"]["language"] == "zh"]
-    assert status(page, "rows") == f"{len(chinese)} of 60 sampled rows"
+    chinese = [row for row in rows if row["meta"].get("language") == "zh"]
+    assert status(page, "rows") == f"{len(chinese)} of {len(rows)} rows"
     page.fill("input[name='row.q']", "春天")
     matching = [row for row in chinese if "春天" in row["messages"][0]["content"]]
-    until(page, lambda: status(page, "rows") == f"{len(matching)} of 60 sampled rows")
+    until(page, lambda: status(page, "rows") == f"{len(matching)} of {len(rows)} rows")
     assert page.locator("#rows-browser mark").first.inner_text() == "春天"
+    page.fill("input[name='row.q']", "")
+    page.select_option("select[name='row.language']", "")
+    page.select_option("select[name='row.file']", "curate/rejects.jsonl")
+    until(page, lambda: status(page, "rows") == f"41 of {len(rows)} rows")
 
 
-def test_a_parent_is_looked_up(visit: Visit) -> None:
+def test_a_row_is_walked_back(visit: Visit, built: Path) -> None:
     page = visit.open()
-    page.locator("#rows-browser .parents button").first.click()
-    assert page.locator("input[name='row.q']").input_value() == "id0"
-    ids = page.locator("#rows-browser .row-id").all_inner_texts()
-    assert "id0" in ids
-    # A parent that is not in the sample is a name only.
-    assert page.locator("#rows-browser .parents > code", has_text="elsewhere").count() >= 1
+    page.select_option("select[name='row.file']", "curate/train.jsonl")
+    page.locator("#rows-browser .entry", has_text="made from 2").first.get_by_role(
+        "button", name="Where it comes from"
+    ).click()
+    opened = page.locator(".entry.opened")
+    row = read_lines(built.parent / "train.jsonl")[1]
+    assert row["id"] in opened.locator("h4").first.inner_text()
+    assert page.evaluate("document.activeElement.textContent").startswith("From seed to now")
+    story = opened.locator(".story").inner_text()
+    assert "t was shown 2 texts and wrote this one from them (evolve, round 1)." in story
+    assert "Now it stands in curate/train.jsonl." in story
+    columns = opened.locator(".generation")
+    assert [columns.nth(i).locator("code").all_inner_texts() for i in range(2)] == [
+        ["id0", "elsewhere"], [row["id"]],
+    ]  # fmt: skip
+    # What no file has is a name only; what one has can be opened, and the way back is there.
+    assert columns.nth(0).locator("button").count() == 1
+    columns.nth(0).locator("button").hover()
+    assert opened.locator(".kin.near").count() == 2
+    columns.nth(0).locator("button").click()
+    assert "row.id=id0" in page.url
+    children = sum("id0" in r["meta"].get("parents", []) for r in shown_rows(built.parent))
+    assert f"{children} other rows here were made from it." in opened.locator(".story").inner_text()
+    opened.get_by_role("button", name="Back").click()
+    assert f"row.id={row['id']}" in page.url
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    assert row["id"] in opened.locator("h4").first.inner_text()
+    page.select_option("#language", "zh")
+    until(page, lambda: "从种子到现在" in opened.inner_text())
+    opened.get_by_role("button", name="关闭").click()
+    assert opened.count() == 0
+    assert "row.id" not in page.url
+
+
+def test_why_a_row_was_taken_out(visit: Visit, built: Path) -> None:
+    reject = read_lines(built.parent / "rejects.jsonl")[0]
+    page = visit.open(f"#rows&row.id={reject['id']}")
+    story = page.locator(".entry.opened .story").inner_text()
+    assert f"It was taken out at “Step 0” by the rule “Refusal”: {reject['evidence'].strip()}" in story
+    page = visit.open("#rows&row.id=no+such+row")
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    assert "no+such+row is not among the data" in page.locator("#rows-browser").inner_text()
 
 
 def test_near_duplicates_mark_what_is_shared(visit: Visit, built: Path) -> None:
     page = visit.open()
     lines = read_lines(built.parent / "clusters.jsonl")
     assert status(page, "duplicates").startswith(f"{len(lines)} removed rows")
-    first = page.locator("#duplicates-browser .row").first
-    marks = first.locator(".answer").nth(0).locator("mark").all_inner_texts()
-    assert marks == first.locator(".answer").nth(1).locator("mark").all_inner_texts()
+    first = page.locator("#duplicates-browser .entry").first
+    marks = first.locator(".entry-side").nth(0).locator("mark").all_inner_texts()
+    assert marks == first.locator(".entry-side").nth(1).locator("mark").all_inner_texts()
     assert "".join(marks)
     page.select_option("select[name='pair.show']", "largest")
-    assert "cluster of 5" in page.locator("#duplicates-browser .row").first.inner_text()
-    assert "row 4" in page.locator("#contamination-browser .row").first.inner_text()
+    assert "cluster of 5" in page.locator("#duplicates-browser .entry").first.inner_text()
+    assert "row 4" in page.locator("#contamination-browser .entry").first.inner_text()
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -14,7 +14,9 @@ from espalier.cli import main
 from espalier.reports.config import ReportConfig
 from espalier.reports.curves import accuracy_bars, charts, samples, thin
 from espalier.reports.data import gather, source_files
-from espalier.reports.funnel import composition, count_tables, kept_share, read_funnel
+from espalier.reports.data_gather import read_steps
+from espalier.reports.data_samples import sample_rejects
+from espalier.reports.funnel import composition, count_tables, kept_share
 from espalier.reports.manifests import again, shown_path, without_secrets
 from espalier.reports.strings import ASSETS, t, words
 from espalier.reports.verdicts import difference_text, plain_number, verdicts
@@ -236,15 +238,18 @@ def test_funnel_counts_and_examples(tmp_path: Path) -> None:
         {"step": "filters", "rule": "a", "text": f"{n}" * 1000, "evidence": None} for n in (1, 2)
     ]
     write_lines(tmp_path / "rejects.jsonl", rejects)
-    train, other = read_funnel(tmp_path, 1)
+    (examples,) = sample_rejects([tmp_path / "rejects.jsonl"], "s", {}, 1)
+    assert (examples["count"], len(examples["examples"])) == (2, 1)
+    assert len(examples["examples"][0]["text"]) == 900
+    train, other = read_steps([tmp_path / "funnel.json"], [examples])
     assert [step["step"] for step in train["steps"]] == ["read", "filters"]
-    assert [(rule["rule"], rule["count"]) for rule in train["steps"][1]["rules"]] == [
-        ("a", 2),
-        ("b", 1),
+    # A rule with examples knows which they are.
+    assert [
+        (rule["label"], rule["count"], rule["key"]) for rule in train["steps"][1]["rejected"]
+    ] == [
+        ("A", 2, "0"),
+        ("B", 1, ""),
     ]
-    examples = train["steps"][1]["rules"][0]["examples"]
-    assert len(examples) == 1
-    assert len(examples[0]["text"]) == 600
     assert other["steps"][0]["kept"] == "0.0"
 
 
@@ -321,6 +326,7 @@ def test_every_word_is_there_and_used() -> None:
         for name in ("action", "field", "file", "group", "language", "length", "quality", "role",
                      "shared")
     }  # fmt: skip
+    parts |= {"step.", "dp.origin_"}
     literal = {key for key in words() if f'"{key}"' in text or f"'{key}'" in text}
     unused = {k for k in words() if k not in literal and not any(k.startswith(p) for p in parts)}
     assert unused == set()

@@ -46,6 +46,15 @@ def packed(page: Page) -> Any:
     return unpacked(script(page, "packed-data"))
 
 
+def packed_rows(page: Page) -> Any:
+    return unpacked(script(page, "packed-rows"))
+
+
+def rows_of(page: Page, name: str) -> list[dict[str, Any]]:
+    rows = packed_rows(page)["rows"]
+    return [row for row in rows if row["file"] == name and not row.get("ancestor")]
+
+
 def words(page: Page) -> str:
     return " ".join(" ".join(page.text).split())
 
@@ -109,7 +118,8 @@ def test_rejects_are_a_sample_of_each_rule(folder: Path, page: Page) -> None:
 
 def test_rows_with_their_lineage(folder: Path, page: Page) -> None:
     by_id = {row["id"]: row for row in read_lines(folder / "train.jsonl")}
-    shown = packed(page)["rows"]
+    assert packed_rows(page)["files"]["curate/train.jsonl"] == {"rows": 60, "shown": 60}
+    shown = rows_of(page, "curate/train.jsonl")
     assert [row["id"] for row in shown] == list(by_id)
     for row in shown:
         meta = by_id[row["id"]]["meta"]
@@ -127,13 +137,16 @@ def test_a_large_file_is_sampled_and_clipped(tmp_path: Path) -> None:
         for n in range(1200)
     ]
     write_lines(tmp_path / "train.jsonl", rows)
-    shown = packed(Page(build(tmp_path)))["rows"]
-    assert len(shown) == 500
+    page = Page(build(tmp_path))
+    shown = rows_of(page, "curate/train.jsonl")
+    size = (tmp_path / "train.jsonl").stat().st_size
+    assert len(shown) == int(1200 * 8e6 / size) < 600
     numbers = [int(row["id"]) for row in shown]
     assert numbers == sorted(set(numbers))
     assert max(numbers) > 900
     assert {len(row["turns"][0]["text"]) for row in shown} == {2000}
     assert (tmp_path / "out.html").stat().st_size < 400_000
+    assert f"train.jsonl ({len(shown)} of 1,200)" in words(page)
 
 
 def test_near_duplicates_and_shared_texts(folder: Path, page: Page) -> None:
@@ -207,7 +220,7 @@ def test_without_statistics_it_says_so_and_shows_the_rest(tmp_path: Path) -> Non
     text = words(page)
     assert "statistics.json is missing" in text
     assert "By language en" in text
-    assert len(packed(page)["rows"]) == 60
+    assert len(rows_of(page, "curate/train.jsonl")) == 60
     assert not page.attributes("figure")
 
 

@@ -8,14 +8,14 @@ class Browser {
     this.pageRows = 20;
     Object.assign(this, options);
     this.controls = el("form", {
-      class: "controls data-controls",
+      class: "browse-controls",
       role: "search",
       "aria-label": this.label,
       on: { submit: (e) => e.preventDefault() },
     });
-    this.status = el("p", { class: "status", role: "status" });
-    this.list = el("div", { class: "rows" });
-    this.pager = el("nav", { class: "pager", "aria-label": this.label });
+    this.status = el("p", { class: "browse-status", role: "status" });
+    this.list = el("div", { class: "entries" });
+    this.pager = el("nav", { class: "browse-pager", "aria-label": this.label });
     refill(root, this.controls, this.status, this.list, this.pager);
     this.draw();
   }
@@ -40,16 +40,16 @@ class Browser {
     const query = el("input", {
       type: "search",
       name: this.key("q"),
-      placeholder: t("answers.search_hint"),
+      placeholder: t("dp.search_hint"),
       spellcheck: "false",
       autocomplete: "off",
       on: { input: debounce(120, () => this.change({ q: query.value })) },
     });
     query.value = get(this.key("q"));
-    this.hint = el("span", { class: "hint", role: "status" });
+    this.hint = el("span", { class: "browse-hint", role: "status" });
     refill(
       this.controls,
-      el("div", { class: "search" }, el("label", { class: "field" }, el("span", {}, t("answers.search")), query), this.hint),
+      el("div", { class: "browse-search" }, el("label", { class: "field" }, el("span", {}, t("dp.search")), query), this.hint),
       this.fields
         .filter((item) => item.choices.length > 2)
         .map((item) => field(item.label, item.choices, this.choice(item), (value) => this.change({ [item.key]: value }), { name: this.key(item.key) })),
@@ -59,7 +59,7 @@ class Browser {
 
   update() {
     const { pattern, plain } = compileSearch(get(this.key("q")));
-    this.hint.textContent = plain ? t("answers.bad_regex") : "";
+    this.hint.textContent = plain ? t("dp.bad_regex") : "";
     const chosen = this.fields.map((item) => [item, this.choice(item)]).filter(([, value]) => value !== "");
     const kept = this.items.filter(
       (item) =>
@@ -92,9 +92,9 @@ class Browser {
     };
     refill(
       this.pager,
-      el("button", { type: "button", disabled: page === 1, on: { click: turn(page - 1) } }, `← ${t("answers.previous")}`),
-      el("span", { class: "num" }, t("answers.page", at)),
-      el("button", { type: "button", disabled: page === pages, on: { click: turn(page + 1) } }, `${t("answers.next")} →`),
+      el("button", { type: "button", disabled: page === 1, on: { click: turn(page - 1) } }, `← ${t("dp.previous")}`),
+      el("span", { class: "num" }, t("dp.page", at)),
+      el("button", { type: "button", disabled: page === pages, on: { click: turn(page + 1) } }, `${t("dp.next")} →`),
     );
   }
 }
@@ -105,12 +105,29 @@ function valueField(items, key, label) {
   return {
     key,
     label,
-    choices: [["", t("answers.any")], ...values.sort().map((value) => [value, value])],
+    choices: [["", t("dp.any")], ...values.sort().map((value) => [value, value])],
     fits: (item, value) => item[key] === value,
   };
 }
 
 const tag = (text, title) => el("span", { class: "tag", title }, el("bdi", {}, text));
+
+const FOLD_FROM = 900;
+
+// A text with what was searched for marked; a long one is folded behind a button.
+function rowText(text, pattern) {
+  const body = el("div", { class: "entry-text", dir: "auto" }, highlighted(text, pattern));
+  if (text.length <= FOLD_FROM) return body;
+  const button = el("button", { type: "button", class: "link" });
+  const fold = (folded) => {
+    body.classList.toggle("folded", folded);
+    button.setAttribute("aria-expanded", String(!folded));
+    button.textContent = folded ? t("dp.expand", { count: whole(text.length) }) : t("dp.collapse");
+  };
+  button.addEventListener("click", () => fold(!body.classList.contains("folded")));
+  fold(true);
+  return el("div", {}, body, button);
+}
 
 // A text with some places (start and end in code points) marked; no search in it.
 function spanned(text, spans) {
@@ -122,5 +139,5 @@ function spanned(text, spans) {
     from = end;
   }
   nodes.push(letters.slice(from).join(""));
-  return el("div", { class: "text", dir: "auto" }, nodes);
+  return el("div", { class: "entry-text", dir: "auto" }, nodes);
 }

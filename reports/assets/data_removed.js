@@ -28,16 +28,16 @@ function startRejects(rules) {
     card: (item, pattern) =>
       el(
         "article",
-        { class: "row" },
+        { class: "entry" },
         el(
           "header",
           {},
           el("h3", {}, ruleName(item)),
           tag(stepName(item)),
           item.source ? tag(item.source) : null,
-          el("code", { class: "row-id" }, item.id),
+          el("code", { class: "entry-id" }, item.id),
         ),
-        longText("text prompt", item.text, pattern, LONG_PROMPT),
+        rowText(item.text, pattern),
         item.evidence
           ? el(
               "p",
@@ -70,11 +70,11 @@ function startDuplicates(clusters, pairs) {
     fields: [
       {
         key: "show",
-        label: t("answers.show"),
+        label: t("dp.show"),
         choices: [
           ["sample", t("dp.pairs_sample")],
           ["largest", t("dp.pairs_largest")],
-          ["all", t("answers.any")],
+          ["all", t("dp.any")],
         ],
         fits: (item, value) => value === "all" || item.shown === value,
       },
@@ -90,13 +90,13 @@ function pairCard(item) {
   const side = (one, label) =>
     el(
       "div",
-      { class: "answer" },
+      { class: "entry-side" },
       el("h4", {}, label, " ", el("code", { class: "quiet" }, one.id)),
       spanned(one.text, one.spans),
     );
   return el(
     "article",
-    { class: "row" },
+    { class: "entry" },
     el(
       "header",
       {},
@@ -104,7 +104,7 @@ function pairCard(item) {
       tag(item.method),
       item.size ? tag(t("dp.cluster_of", { size: whole(item.size) })) : null,
     ),
-    el("div", { class: "columns" }, side(item.keeper, t("dp.kept")), side(item.removed, t("dp.removed"))),
+    el("div", { class: "entry-sides" }, side(item.keeper, t("dp.kept")), side(item.removed, t("dp.removed"))),
   );
 }
 
@@ -127,13 +127,13 @@ function startSharedTexts(rows) {
     card: (item) =>
       el(
         "article",
-        { class: "row" },
+        { class: "entry" },
         el(
           "header",
           {},
           el("h3", {}, STRINGS[`dp.action.${item.action}`] ?? item.action),
           item.source ? tag(item.source) : null,
-          el("code", { class: "row-id" }, item.id),
+          el("code", { class: "entry-id" }, item.id),
         ),
         item.found.map(sharedText),
       ),
@@ -157,6 +157,6 @@ function sharedText(one) {
     "div",
     { class: "shared-text" },
     el("p", { class: "quiet" }, el("bdi", {}, facts.filter(Boolean).join(" · "))),
-    el("div", { class: "text", dir: "auto" }, one.before, el("mark", {}, one.text), one.after),
+    el("div", { class: "entry-text", dir: "auto" }, one.before, el("mark", {}, one.text), one.after),
   );
 }

@@ -1,83 +1,141 @@
-// A sample of the rows themselves, with where each came from.
+// The rows of the data: searched, filtered, and each with where it comes from.
 
-const LINEAGE = ["operator", "teacher", "round", "kind"];
+const ROW_FACTS = ["operator", "teacher", "round", "kind"];
+const ROW_TAGS = ["language", "group", "category", "source"];
 
-function startRows(rows) {
+// The browser of rows; `open(id)` shows where one comes from. Null where the page has none.
+function startRows(lineage, streams) {
   const root = byId("rows-browser");
   if (!root) return null;
-  const known = new Set(rows.map((row) => row.id));
-  const browser = new Browser(root, {
+  const shown = lineage.rows.filter((row) => !row.ancestor);
+  const place = el("div", { class: "open-row" });
+  const list = el("div", {});
+  refill(root, place, list);
+  const view = { place, trail: [] };
+  const open = (row) => openRow(view, lineage, streams, row, open);
+  const browser = new Browser(list, {
     name: "row",
     label: t("section.rows"),
     pageRows: 10,
-    items: rows,
-    fields: ["language", "source", "group", "category", "operator"].map((key) => valueField(rows, key, t(`dp.field.${key}`))),
+    items: shown,
+    fields: [fileField(lineage, shown), ...["language", "source", "group", "category", "operator"].map((key) => valueField(shown, key, t(`dp.field.${key}`)))],
     texts: (row) => [row.id, ...row.turns.map((turn) => turn.text), ...row.parents],
-    counted: (shown) => t("dp.rows_shown", { shown: whole(shown), total: whole(rows.length) }),
-    card: (row, pattern) => rowCard(row, pattern, known, (id) => showRow(browser, id)),
+    counted: (count) => t("dp.rows_shown", { shown: whole(count), total: whole(shown.length) }),
+    card: (row, pattern) => rowCard(row, pattern, open),
   });
-  return browser;
+  const byName = (id) => {
+    const row = rowNamed(lineage.index, id);
+    if (row) open(row);
+    else refill(place, el("p", { class: "empty", role: "status" }, t("dp.row_unknown", { id })));
+    place.scrollIntoView({ block: "start" });
+    return row;
+  };
+  if (get("row.id")) byName(get("row.id"));
+  return { browser, open: byName };
 }
 
-// A parent is looked up by its id; the other choices would hide it.
-function showRow(browser, id) {
-  const cleared = Object.fromEntries(browser.fields.map((item) => [item.key, ""]));
-  const plain = id.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
-  set(Object.fromEntries(Object.entries({ ...cleared, page: "", q: plain }).map(([key, value]) => [browser.key(key), value])));
-  browser.draw();
-  browser.status.scrollIntoView({ block: "start" });
+// The files, with how many of their rows are here.
+function fileField(lineage, shown) {
+  const names = Object.keys(lineage.files).filter((name) => shown.some((row) => row.file === name));
+  const label = (name) => `${known(`dp.file.${name}`, known(`dp.file.${name.replace("curate/", "")}`, name))} (${whole(lineage.files[name].shown)})`;
+  return {
+    key: "file",
+    label: t("dp.field.file"),
+    choices: [["", t("dp.any")], ...names.map((name) => [name, label(name)])],
+    fits: (row, value) => row.file === value,
+  };
 }
 
-function rowCard(row, pattern, known, show) {
-  const about = ["language", "group", "category", "source"].filter((key) => row[key] !== undefined);
+// One row above the list, with its story; the way back through the rows that were open before.
+function openRow(view, lineage, streams, row, open) {
+  const before = view.trail.at(-1);
+  if (before !== row) view.trail.push(row);
+  set({ "row.id": row.id });
+  const close = () => {
+    view.trail = [];
+    set({ "row.id": "" });
+    view.place.replaceChildren();
+  };
+  const back = () => {
+    view.trail.pop();
+    open(view.trail.at(-1));
+  };
+  const heading = el("h4", { tabindex: -1 }, t("dp.story"), " ", el("code", {}, el("bdi", {}, row.id)));
+  refill(
+    view.place,
+    el(
+      "article",
+      { class: "entry opened", "aria-label": `${t("dp.story")} ${row.id}` },
+      el(
+        "header",
+        {},
+        heading,
+        el("span", { class: "tag" }, el("bdi", {}, row.file)),
+        el(
+          "span",
+          { class: "entry-tools" },
+          view.trail.length > 1 ? el("button", { type: "button", on: { click: back } }, `← ${t("dp.back")}`) : null,
+          el("button", { type: "button", on: { click: close } }, t("dp.close")),
+        ),
+      ),
+      turnList(row, null),
+      rowFacts(row),
+      lineagePanel(lineage, streams, row, open),
+    ),
+  );
+  heading.focus({ preventScroll: true });
+  view.place.scrollIntoView({ block: "nearest" });
+}
+
+function rowCard(row, pattern, open) {
   return el(
     "article",
-    { class: "row" },
+    { class: "entry" },
     el(
       "header",
       {},
-      about.map((key) => tag(row[key], t(`dp.field.${key}`))),
-      el("code", { class: "row-id" }, row.id),
+      ROW_TAGS.filter((key) => row[key] !== undefined).map((key) => tag(row[key], t(`dp.field.${key}`))),
+      row.rule === undefined ? null : tag(ruleName(labelled(row)), t("dp.rule")),
+      el("code", { class: "entry-id" }, row.id),
     ),
+    turnList(row, pattern),
+    rowFacts(row),
     el(
-      "div",
-      { class: "turns" },
-      row.turns.map((turn) =>
-        el(
-          "div",
-          { class: "turn", "data-role": turn.role },
-          el("h4", {}, el("bdi", {}, STRINGS[`dp.role.${turn.role}`] ?? turn.role)),
-          longText("text", turn.text, pattern, LONG_PROMPT),
-        ),
+      "p",
+      { class: "entry-foot" },
+      el("button", { type: "button", class: "link", on: { click: () => open(row) } }, t("dp.where_from"), el("span", { class: "visually-hidden" }, ` ${row.id}`)),
+    ),
+  );
+}
+
+function turnList(row, pattern) {
+  return el(
+    "div",
+    { class: "turns" },
+    row.turns.map((turn) =>
+      el(
+        "div",
+        { class: "turn", "data-role": turn.role },
+        el("h4", {}, el("bdi", {}, known(`dp.role.${turn.role}`, turn.role))),
+        rowText(turn.text, pattern),
       ),
     ),
-    lineage(row, known, show),
   );
 }
 
-function lineage(row, known, show) {
-  const facts = LINEAGE.filter((key) => row[key] !== undefined).map((key) =>
+function rowFacts(row) {
+  const facts = ROW_FACTS.filter((key) => row[key] !== undefined).map((key) =>
     el("span", { class: "item" }, `${t(`dp.field.${key}`)} `, el("b", {}, el("bdi", {}, row[key]))),
   );
-  const scores = Object.entries(row.quality).map(([name, value]) =>
-    el("span", { class: "item" }, el("bdi", {}, name), " ", el("b", { class: "num" }, quality(value))),
+  const marks = Object.entries(row.quality).map(([name, value]) =>
+    el("span", { class: "item" }, el("bdi", {}, name), " ", el("b", { class: "num" }, markText(value))),
   );
-  const parents = row.parents.map((id) =>
-    known.has(id)
-      ? el("button", { type: "button", class: "link", on: { click: () => show(id) } }, el("code", {}, id))
-      : el("code", {}, id),
-  );
-  if (!facts.length && !scores.length && !parents.length) return null;
-  return el(
-    "footer",
-    { class: "lineage" },
-    facts,
-    parents.length ? el("span", { class: "item parents" }, `${t("dp.parents")} `, parents) : null,
-    scores,
-  );
+  const parents = row.parents.length ? el("span", { class: "item" }, t("dp.made_from", { count: whole(row.parents.length) })) : null;
+  if (!facts.length && !marks.length && !parents) return null;
+  return el("p", { class: "row-facts" }, facts, parents, marks);
 }
 
-function quality(value) {
-  if (typeof value === "boolean") return value ? t("answers.yes") : t("answers.no");
+function markText(value) {
+  if (typeof value === "boolean") return value ? t("dp.yes") : t("dp.no");
   return compact(value);
 }
