@@ -9,7 +9,13 @@ from espalier.reports.runs_settings import Sweep, setting_text
 from espalier.reports.runs_targets import Target
 from espalier.reports.strings import t
 from espalier.reports.student import Mean
-from espalier.reports.verdicts import Verdict, ordered_metrics, plain_number, verdicts
+from espalier.reports.verdicts import (
+    Verdict,
+    label_of,
+    ordered_metrics,
+    plain_number,
+    verdicts,
+)
 
 # Runs that sentences in pairs are about: those of a sweep are told of by settings.
 PAIRS = 3
@@ -100,7 +106,7 @@ def _best(labels: Sequence[str], sweep: Sweep, target: Target, means: Sequence[M
         return ""
     said = t(
         "runs.best_high" if sign > 0 else "runs.best_low",
-        metric=target.metric["label"],
+        metric=label_of(target.metric),
         model=target.model_label,
         setting=name_of(labels, sweep, first),
         value=mean_text(target.metric, best),

@@ -39,7 +39,20 @@ function shownChanges(changes, text, seeds) {
   );
 }
 
+// Runs that agree in all these options share a column.
+function sharedColumns(changes, runs) {
+  const columns = new Map();
+  for (let run = 0; run < runs; run += 1) {
+    const key = JSON.stringify(changes.map((change) => change.values[run]));
+    if (!columns.has(key)) columns.set(key, []);
+    columns.get(key).push(run);
+  }
+  return [...columns.values()];
+}
+
 function changesTable(core, changes) {
+  const seeds = get("seeds") === "1";
+  const columns = sharedColumns(core.changes.filter((change) => seeds || !change.seed), core.runs.length);
   return el(
     "table",
     { class: "changes" },
@@ -50,7 +63,7 @@ function changesTable(core, changes) {
         "tr",
         {},
         el("th", { scope: "col", class: "sticky" }, t("runs.changes_key")),
-        core.runs.map((run, i) => el("th", { scope: "col" }, runName(core, i))),
+        columns.map((runs) => el("th", { scope: "col" }, el("ul", {}, runs.map((run) => el("li", {}, runName(core, run)))))),
       ),
     ),
     el(
@@ -61,7 +74,7 @@ function changesTable(core, changes) {
           "tr",
           {},
           el("th", { scope: "row", class: "sticky" }, el("code", {}, breakable(change.key))),
-          change.values.map((value, i) => changeCell(change, value, i)),
+          columns.map((runs, i) => changeCell(change, change.values[runs[0]], i)),
         ),
       ),
     ),
@@ -80,5 +93,8 @@ function breakable(key) {
 }
 
 function runName(core, i) {
-  return [el("span", { class: `dot-label s${i % 10}`, "aria-hidden": "true" }), el("bdi", {}, core.runs[i].label)];
+  return [el("span", { class: `dot-label s${seriesAt(i)}`, "aria-hidden": "true" }), el("bdi", {}, core.runs[i].label)];
 }
+
+// The colour of a run, a setting or a line by its place; the grey of the first colour comes late.
+const seriesAt = (place) => (place + 2) % 10;

@@ -79,8 +79,8 @@ const bySettings = (chosen) => chosen.lines === "means" || chosen.colour === "se
 
 function keyButtons(core, chosen, draw) {
   const items = bySettings(chosen)
-    ? core.settings.map((setting, i) => ({ label: setting.label, series: i % 10, runs: setting.runs }))
-    : core.runs.map((run, i) => ({ label: run.label, series: i % 10, runs: [i] }));
+    ? core.settings.map((setting, i) => ({ label: setting.label, series: seriesAt(i), runs: setting.runs }))
+    : core.runs.map((run, i) => ({ label: run.label, series: seriesAt(i), runs: [i] }));
   return items.map((item, place) => {
     const on = item.runs.some((run) => !chosen.off.has(run));
     const flip = () => {
@@ -118,7 +118,7 @@ function runLines(core, chart, chosen) {
     .map((line) => ({
       ...line,
       label: core.runs[line.run].label,
-      series: (chosen.colour === "setting" ? settingOf(core, line.run) : line.run) % 10,
+      series: seriesAt(chosen.colour === "setting" ? settingOf(core, line.run) : line.run),
     }));
 }
 
@@ -128,10 +128,10 @@ function meanLines(core, chart, chosen) {
   return core.settings.flatMap((setting, i) => {
     if (setting.runs.every((run) => chosen.off.has(run))) return [];
     const own = bands.get(i);
-    if (own) return [{ ...own, label: setting.label, series: i % 10 }];
+    if (own) return [{ ...own, label: setting.label, series: seriesAt(i) }];
     return chart.lines
       .filter((line) => setting.runs.includes(line.run))
-      .map((line) => ({ ...line, label: setting.label, series: i % 10 }));
+      .map((line) => ({ ...line, label: setting.label, series: seriesAt(i) }));
   });
 }
 

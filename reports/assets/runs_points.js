@@ -2,16 +2,16 @@
 
 const POINTS_HEIGHT = 230;
 
-// chart: { title, note, metric, xs: [{ label, at }], log, series: [{ label, series, joined,
+// chart: { title, aside, note, metric, xs: [{ label, short, at }], series: [{ label, series, joined,
 // points: [{ x, y, low, high, small, title }] }] }. `x` is a place in xs; `at` its place on the
-// axis where options are numbers, null where they are words.
+// axis where options are numbers, null where they are words; `short` stands where labels are too long.
 function pointsChart(chart) {
   const plot = el("div", { class: "plot points-plot" });
   const named = chart.series.length > 1;
   const figure = el(
     "figure",
     { class: "card chart points" },
-    el("figcaption", {}, el("span", { class: "chart-title" }, chart.title), el("span", { class: "quiet" }, chart.note ?? "")),
+    el("figcaption", {}, el("span", { class: "chart-title" }, chart.title), chart.aside ? el("span", { class: "quiet" }, chart.aside) : null),
     named
       ? el(
           "div",
@@ -22,6 +22,7 @@ function pointsChart(chart) {
         )
       : null,
     plot,
+    chart.note ? el("p", { class: "quiet caption" }, chart.note) : null,
   );
   new ResizeObserver(([entry]) => drawPoints(plot, chart, Math.floor(entry.contentRect.width))).observe(plot);
   return figure;
@@ -84,8 +85,9 @@ function xLabels(xs, places, box) {
   let end = -Infinity;
   const order = xs.map((_, i) => i).sort((a, b) => places[a] - places[b]);
   const room = (box.right - box.left) / xs.length;
+  const long = xs.some((x) => x.short !== undefined && 6.4 * textWidth(x.label) > room);
   for (const i of order) {
-    const text = shortened(xs[i].label, Math.max(6, Math.floor(Math.max(room, 60) / 6.4)));
+    const text = long ? xs[i].short : shortened(xs[i].label, Math.max(6, Math.floor(Math.max(room, 60) / 6.4)));
     const half = 3.3 * textWidth(text);
     const x = Math.min(Math.max(places[i], half + 2), box.right - half);
     if (x - half < end) continue;

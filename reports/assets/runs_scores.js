@@ -196,12 +196,12 @@ function trendCharts(core, targets, models, order) {
     return own.length
       ? pointsChart({
           title: metric.label,
-          note: metric.tested ? t(metric.higher_is_better ? "overview.higher" : "overview.lower") : "",
+          aside: metric.tested ? t(metric.higher_is_better ? "overview.higher" : "overview.lower") : "",
           metric,
-          xs: order.map((run) => ({ label: core.runs[run].label, at: null })),
+          xs: order.map((run) => ({ label: core.runs[run].label, short: String(run + 1), at: null })),
           series: own.map(({ target, place }) => ({
             label: target.modelLabel,
-            series: place % 10,
+            series: seriesAt(place),
             joined: core.runs.length > 2,
             points: order.map((run, x) => scorePoint(core, target, run, x)),
           })),

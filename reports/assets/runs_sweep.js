@@ -77,7 +77,7 @@ function levelChart(core, target, place) {
   });
   const series = [...lines.values()].map((line, i) => ({
     label: line.label,
-    series: (i + 2) % 10,
+    series: seriesAt(i),
     joined: factor.numbers !== null,
     points: line.points.sort((a, b) => a.x - b.x),
   }));
