@@ -6,6 +6,7 @@ Which language speaks is a context variable, so that the same code writes both: 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +20,9 @@ ASSETS = Path(__file__).parent / "assets"
 STRINGS = ASSETS / "strings"
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
+
+# Embeddings, overrides and isolates of the bidirectional algorithm.
+TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 _speaking: ContextVar[Language] = ContextVar("language", default="en")
 
@@ -68,14 +72,15 @@ def words(language: Language = "en") -> dict[str, str]:
 def t(key: str, **values: Any) -> str:
     """The string at `key` with its places filled; raises KeyError for an unknown key.
 
-    Values are put in once: braces inside them stay as they are.
+    Values are put in once: braces inside them stay as they are. Characters that turn the
+    direction of writing are left out of them, since they would turn the sentence's own words.
     """
     text = words(_speaking.get())[key]
     parts = text.split("{")
     out = [parts[0]]
     for part in parts[1:]:
         name, _, rest = part.partition("}")
-        out.append(str(values[name]) + rest)
+        out.append(TURNING.sub("", str(values[name])) + rest)
     return "".join(out)
 
 

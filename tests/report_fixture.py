@@ -41,12 +41,12 @@ NOTE = (
 
 def write_json(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
+    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
     path.write_text(text, encoding="utf-8")
 
 
@@ -409,7 +409,8 @@ def _summary(
     filled = []
     for item in slices:
         column = values(item["model"], item["metric"], **{item["by"]: item["value"]})
-        filled.append({**item, "score": mean(column), "n": len(column)})
+        if column:
+            filled.append({**item, "score": mean(column), "n": len(column)})
     return {
         "schema": 1,
         "run": run,

@@ -2,13 +2,14 @@
 
 let STRINGS = {};
 
-// The string at `key`; values are put in once, so braces inside them stay as they are.
+// The string at `key`; values are put in once, so braces inside them stay as they are. Characters
+// that turn the direction of writing would turn the sentence's own words: they are left out.
 function t(key, values = {}) {
   const text = STRINGS[key];
   if (text === undefined) throw new Error(`no string '${key}'`);
   return text.replace(/\{(\w+)\}/g, (_, name) => {
     if (!(name in values)) throw new Error(`no value '${name}' for '${key}'`);
-    return String(values[name]);
+    return String(values[name]).replace(/[\u202a-\u202e\u2066-\u2069]/g, "");
   });
 }
 
