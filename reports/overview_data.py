@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -21,16 +22,15 @@ SLICE_KEYS = (
     "by", "group", "metric", "model", "n", "score", "difference", "low", "high", "p_value",
     "verdict",
 )  # fmt: skip
-# Families of metrics, by how their names begin; what only describes is a family by itself.
-FAMILIES = (
-    ("judge", ("judge_",)),
-    ("people", ("human_",)),
-    ("reward", ("reward",)),
-    ("checks", ("checks_",)),
-    ("perplexity", ("ppl_", "bits_per_byte", "bpb_", "forgetting")),
-    ("reference", ("exact_match", "token_f1", "rouge", "bleu", "chrf", "ter", "accuracy",
-                   "macro_f1", "entity_f1")),
-)  # fmt: skip
+# Families of metrics, by their names; what only describes is a family by itself.
+FAMILIES = {
+    "judge": r"judge_.+",
+    "people": r"human_.+",
+    "reward": r"reward(_.+)?",
+    "checks": r"checks_.+",
+    "perplexity": r"ppl_.+|bits_per_byte|bpb_.+|forgetting",
+    "reference": r"rouge.+|(exact_match|token_f1|bleu|chrf|ter|accuracy|macro_f1|entity_f1)(_\d+)?",
+}
 
 
 def overview_core(summary: Mapping[str, Any], with_rows: Collection[str]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def family(metric: Mapping[str, Any]) -> str:
     if not metric.get("tested", True):
         return "describes"
     name = str(metric["name"])
-    return next((one for one, starts in FAMILIES if name.startswith(starts)), "other")
+    return next((one for one, names in FAMILIES.items() if re.fullmatch(names, name)), "other")
 
 
 def rubrics(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
