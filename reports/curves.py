@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,16 @@ SKIPPED = frozenset(
     {"step", "epoch", "episodes", "tokens", "examples", "seconds", "time", "iteration"}
 )
 
+# The chart on whose curve an alarm of this kind is drawn; others go to the first chart.
+ALARM_CHARTS = {
+    "length": "length", "short": "length", "no end": "no_end_rate", "entropy": "entropy",
+    "kl": "kl", "negative kl": "kl", "rollout gap": "ratio_gap", "over-optimisation": "gain",
+}  # fmt: skip
+# The interval of a curve, drawn around it.
+BANDS = {"gain": ("gain_low", "gain_high")}
+# More spells of one alarm than this are not drawn one by one.
+MOST_MARKS = 60
+
 Point = tuple[float, float]
 
 
@@ -38,16 +49,19 @@ def read_curves(run: Path, points: int, prompts: int) -> list[dict[str, Any]]:
     for stage in STAGES:
         folder = run / stage
         measured = read_object(folder / "accuracy.json")
+        drawn = charts(read_lines(folder / "metrics.jsonl"), points)
+        fired = alarms(read_lines(folder / "alarms.jsonl"))
+        mark_alarms(drawn, fired)
         entry = {
             "stage": stage,
             "label": known(f"stage.{stage}", pretty(stage)),
-            "charts": charts(read_lines(folder / "metrics.jsonl"), points),
+            "charts": drawn,
             "accuracy": accuracy_bars(measured),
             "calibration": reward_facts.calibration(measured),
             "facts": reward_facts.facts(measured),
             "statement": reward_facts.statement(measured),
             "samples": samples(read_lines(folder / "samples.jsonl"), prompts),
-            "alarms": alarms(read_lines(folder / "alarms.jsonl")),
+            "alarms": fired,
         }
         if any(entry[key] for key in ("charts", "accuracy", "samples", "alarms")):
             found.append(entry)
@@ -61,6 +75,7 @@ def charts(rows: Iterable[Mapping[str, Any]], points: int) -> list[dict[str, Any
     different points at least, or one beside a series that has them.
     """
     lines = collect(rows)
+    around = bands(lines, points)
     groups: dict[str, list[tuple[str, str]]] = {}
     for key, split in lines:
         groups.setdefault(_chart_of(key), []).append((key, split))
@@ -69,7 +84,10 @@ def charts(rows: Iterable[Mapping[str, Any]], points: int) -> list[dict[str, Any
     for chart in [c for c in order if c in groups] + [c for c in groups if c not in order]:
         keys = {key for key, _ in groups[chart]}
         series = [
-            _series(key, split, lines[key, split], points, alone=len(keys) == 1)
+            {
+                **_series(key, split, lines[key, split], points, alone=len(keys) == 1),
+                **around.get((key, split), {}),
+            }
             for key, split in groups[chart]
         ]
         if any(len(item["x"]) > 1 for item in series):
@@ -79,6 +97,7 @@ def charts(rows: Iterable[Mapping[str, Any]], points: int) -> list[dict[str, Any
                     "title": known(f"chart.{chart}", known(f"curve.{chart}", pretty(chart))),
                     "minor": chart not in order or chart in MINOR or _flat(series),
                     "series": series,
+                    "marks": [],
                 }
             )
     return result
@@ -179,16 +198,71 @@ def samples(rows: Iterable[Mapping[str, Any]], prompts: int) -> list[dict[str, A
     return list(found.values())
 
 
+def bands(
+    lines: dict[tuple[str, str], list[Point]], points: int
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """(key, split) -> `{low, high}` of the curves with an interval, whose ends leave `lines`.
+
+    Both ends have to stand at the steps of their curve, and the curve must not be thinned.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for key, split in list(lines):
+        ends = [(name, split) for name in BANDS.get(key, ())]
+        line = lines[key, split] if ends else []
+        steps = [x for x, _ in line]
+        whole = ends and len(line) <= points
+        if whole and all([x for x, _ in lines.get(end, [])] == steps for end in ends):
+            drawn = [[rounded(y, 5) for _, y in lines.pop(end)] for end in ends]
+            found[key, split] = dict(zip(("low", "high"), drawn, strict=True))
+    return found
+
+
 def alarms(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Alarms by kind: the first message, how often, and the first and last step."""
+    """Alarms by kind: the first message, how often, the first and last step, and all steps."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         kind = str(row.get("alarm", "alarm"))
+        step = number(row.get("step"))
         entry = found.setdefault(
             kind,
-            {"kind": kind, "message": str(row.get("message", "")), "count": 0, "first": None},
+            {"kind": kind, "message": str(row.get("message", "")), "count": 0, "steps": []},
         )
         entry["count"] += 1
-        entry["first"] = row.get("step") if entry["first"] is None else entry["first"]
-        entry["last"] = row.get("step")
+        if step is not None:
+            entry["steps"].append(rounded(step))
+    for entry in found.values():
+        steps = sorted(entry["steps"])
+        entry.update(steps=steps, first=steps[0] if steps else None, chart=None)
+        entry["last"] = steps[-1] if steps else None
     return list(found.values())
+
+
+def mark_alarms(charts: Sequence[dict[str, Any]], fired: Sequence[dict[str, Any]]) -> None:
+    """Put each alarm on the chart of what it is about: `marks: [{from, to, message}]`.
+
+    Neighbouring steps of the chart are one mark. The alarm learns which `chart` it stands on.
+    """
+    by_key = {chart["key"]: chart for chart in charts}
+    for alarm in fired:
+        steps = alarm.pop("steps")
+        chart = by_key.get(ALARM_CHARTS.get(alarm["kind"], ""), next(iter(charts), None))
+        if chart is None or not steps:
+            continue
+        alarm["chart"] = chart["key"]
+        places = sorted({x for series in chart["series"] for x in series["x"]})
+        chart["marks"] += [
+            {"from": low, "to": high, "message": alarm["message"]}
+            for low, high in spells(steps, places)[:MOST_MARKS]
+        ]
+
+
+def spells(steps: Sequence[float], places: Sequence[float]) -> list[tuple[float, float]]:
+    """Runs of steps between which `places` (ascending) has no other step, as (first, last)."""
+    found: list[tuple[float, float]] = []
+    for step in steps:
+        after = bisect_right(places, found[-1][1]) if found else len(places)
+        if found and (after == len(places) or places[after] >= step):
+            found[-1] = (found[-1][0], step)
+        else:
+            found.append((step, step))
+    return found

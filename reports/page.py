@@ -33,14 +33,14 @@ OVERVIEW = (
 )  # fmt: skip
 SCRIPTS = (
     "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js", "help.js",
-    "copy.js", "lines.js", *OVERVIEW, "calibration.js", "training.js", "search.js", "unpack.js",
-    "answer_data.js", "rows.js", *EXAMPLES, *DESK,
+    "copy.js", "curve_math.js", "lines.js", *OVERVIEW, "calibration.js", "training.js",
+    "search.js", "unpack.js", "answer_data.js", "rows.js", *EXAMPLES, *DESK,
     *data_page.COMPONENTS,
     "rating_rows.js", "rating_local.js", "rating_section.js", "nav.js", "main.js",
 )  # fmt: skip
 STYLES = (
     "page.css", "frame.css", "parts.css", "overview.css", "answers.css", "examples.css",
-    "rating.css", "data_page.css", "print.css",
+    "rating.css", "training.css", "data_page.css", "print.css",
 )  # fmt: skip
 
 

@@ -68,7 +68,7 @@ function calibrationCard(found) {
 function factsCard(rows) {
   return el(
     "figure",
-    { class: "card" },
+    { class: "card facts-card" },
     el("figcaption", {}, el("span", { class: "chart-title" }, t("length.title"))),
     el(
       "table",
