@@ -139,7 +139,9 @@ def check(page: Any) -> None:
 
 
 def open_all(page: Any) -> None:
-    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    page.evaluate(
+        "document.querySelectorAll('details:not(.menu)').forEach(d => { d.open = true; })"
+    )
     page.wait_for_timeout(300)
 
 
