@@ -44,6 +44,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="where to write (default: report.html in the run folder; of several runs, "
         "comparison.html in the folder that holds them; with --data, data.html in FOLDER)",
     )
+    parser.add_argument(
+        "--figures",
+        metavar="FOLDER",
+        help="write every chart as SVG and PNG, and every table as Markdown and LaTeX, as well",
+    )
     add_recipe_options(parser)
 
 
@@ -70,8 +75,9 @@ def _of_recipe(args: argparse.Namespace) -> int:
     options = recipe.section("report")
     if options is not None and not args.output:
         run_stages(recipe, run, ["report"])
+        _figures(args, [run], options)
         return 0
-    return _write(run, options, args.output)
+    return _write(args, run, options)
 
 
 def _of_data(args: argparse.Namespace) -> int:
@@ -79,6 +85,8 @@ def _of_data(args: argparse.Namespace) -> int:
     from espalier.reports.data_stage import PAGE, tell
 
     _no_recipe_options(args, "--data")
+    if args.figures:
+        raise UsageError("--figures goes with runs, not with --data.")
     folder = Path(args.data)
     if not folder.is_dir():
         raise InputError(
@@ -114,7 +122,7 @@ def _of_folder(args: argparse.Namespace) -> int:
     _no_recipe_options(args, "a run folder, which has its recipe in it")
     run = Path(args.folders[0])
     _require_folder(run, "see runs/ for the runs that there are")
-    return _write(run, None, args.output)
+    return _write(args, run, None)
 
 
 def _of_runs(args: argparse.Namespace) -> int:
@@ -126,20 +134,31 @@ def _of_runs(args: argparse.Namespace) -> int:
     for run in runs:
         _require_folder(run, "see runs/ for the runs that there are")
     page = _page(args.output, default_page(runs))
-    data = build_comparison(runs, options_of(runs[0]), page)
+    options = options_of(runs[0])
+    data = build_comparison(runs, options, page)
     for sentence in data.told[:6]:
         say(f"  {sentence}")
     say(f"  {page} ({page.stat().st_size / 1e6:.1f} MB)")
+    _figures(args, runs, options)
     return 0
 
 
-def _write(run: Path, options: ReportConfig | None, output: str | None) -> int:
+def _write(args: argparse.Namespace, run: Path, options: ReportConfig | None) -> int:
     from espalier.reports.page import build_report
     from espalier.reports.stage import PAGE, tell
 
-    page = _page(output, run / PAGE)
-    tell(build_report(run, options or options_of(run), page), page)
+    page = _page(args.output, run / PAGE)
+    options = options or options_of(run)
+    tell(build_report(run, options, page), page)
+    _figures(args, [run], options)
     return 0
+
+
+def _figures(args: argparse.Namespace, runs: list[Path], options: ReportConfig) -> None:
+    if args.figures:
+        from espalier.reports.figures import write_figures
+
+        write_figures(runs, options, Path(args.figures))
 
 
 def _require_folder(run: Path, hint: str) -> None:

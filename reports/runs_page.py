@@ -21,8 +21,8 @@ PAGE = "comparison.html"
 # Later files use what earlier ones define.
 SCRIPTS = (
     "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js", "help.js",
-    "copy.js", "runs_points.js", "runs_lines.js", "runs_changes.js", "runs_scores.js", "runs_sweep.js",
-    "runs_curves.js", "nav.js", "runs_main.js",
+    "copy.js", "runs_points.js", "runs_lines.js", "runs_changes.js", "runs_scores.js",
+    "runs_sweep.js", "runs_curves.js", "nav.js", "runs_main.js",
 )  # fmt: skip
 STYLES = ("page.css", "frame.css", "parts.css", "runs.css", "print.css")
 # Areas of words that the script of this page speaks with.
