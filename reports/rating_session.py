@@ -12,7 +12,7 @@ import random
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from espalier.alpha import Level, alpha, equal_share
 from espalier.blind import Item
@@ -271,7 +271,7 @@ def _uid(value: Mapping[str, Any]) -> str:
 def _verdict(value: Any, swap: bool) -> Verdict:
     if not isinstance(value, str) or value not in WORTH:
         raise Refused("the verdict is none of A, B and tie")
-    return _turn(value, swap)
+    return _turn(cast(Verdict, value), swap)
 
 
 def _turn(verdict: Verdict, swap: bool) -> Verdict:

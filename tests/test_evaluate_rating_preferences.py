@@ -151,9 +151,13 @@ def test_ratings_of_nothing_known_are_an_error(tmp_path: Path) -> None:
 def small_run(tmp_path: Path, **options: Any) -> dict[str, Any]:
     """Evaluate two files of answers, as often as it is called; returns the summary."""
     prompts = [
-        {"id": f"q{i}", "system": "be brief", "prompt": f"Name {i} colours.", "completion": "red"}
+        {"id": f"q{i}", "messages": [
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": f"Name {i} colours."},
+            {"role": "assistant", "content": "red"},
+        ], "meta": {}}
         for i in range(12)
-    ]
+    ]  # fmt: skip
     models = []
     for name in ("old", "new"):
         rows = [{"id": p["id"], "response": f"{name} {p['id']}"} for p in prompts]
