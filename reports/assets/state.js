@@ -49,7 +49,7 @@ function goTo(name) {
 }
 
 // Parts above may still grow as they are drawn: the section is followed for a moment, until the
-// reader does something.
+// reader does something or something else scrolls.
 function showSection(name) {
   const section = byId(name);
   if (!section) return;
@@ -58,12 +58,21 @@ function showSection(name) {
   for (const type of ["wheel", "touchstart", "keydown", "pointerdown"]) {
     window.addEventListener(type, () => stop.abort(), { signal: stop.signal, passive: true });
   }
-  let at = null;
+  // Where the section stands in the document, and how far the window was scrolled to it.
+  let stood = null;
+  let scrolled = 0;
   const follow = () => {
-    const top = section.getBoundingClientRect().top;
     if (stop.signal.aborted || !section.isConnected) return;
-    if (at === null || Math.abs(top - at) > 1) section.scrollIntoView({ block: "start" });
-    at = section.getBoundingClientRect().top;
+    const top = section.getBoundingClientRect().top;
+    const stands = top + window.scrollY;
+    if (stood === null || Math.abs(stands - stood) > 1) {
+      section.scrollIntoView({ block: "start" });
+      stood = stands;
+      scrolled = window.scrollY;
+    } else if (Math.abs(window.scrollY - scrolled) > 1) {
+      stop.abort();
+      return;
+    }
     if (performance.now() < until) requestAnimationFrame(follow);
     else stop.abort();
   };
