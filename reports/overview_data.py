@@ -28,7 +28,7 @@ FAMILIES = {
     "people": r"human_.+",
     "reward": r"reward(_.+)?",
     "checks": r"checks_.+",
-    "perplexity": r"ppl_.+|bits_per_byte|bpb_.+|forgetting",
+    "perplexity": r"perplexity|ppl_.+|bits_per_byte|bpb_.+|forgetting",
     "reference": r"rouge.+|(exact_match|token_f1|bleu|chrf|ter|accuracy|macro_f1|entity_f1)(_\d+)?",
 }
 

@@ -40,8 +40,8 @@ def overview_run(folder: Path, rows: int = 60) -> Path:
 
 
 def _lengths(summary: dict[str, Any], rows: int) -> None:
-    """The English prompts of the fixture have 15 words, the Chinese ones more."""
-    for name, n in (("1 low: 1–15", 40), ("3 high: 16–40", rows - 40)):
+    """The English prompts of the fixture have 16 words, the Chinese ones more."""
+    for name, n in (("1 low: 1–16", 40), ("3 high: 17–40", rows - 40)):
         for model in summary["models"]:
             summary["slices"].append(
                 {
