@@ -43,8 +43,8 @@ def ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def tick_labels(values: Sequence[float], style: str = "number") -> list[str]:
-    """Labels with the same decimals; `style` "percent" stands for shares."""
-    scaled = [100 * value for value in values] if style == "percent" else list(values)
+    """Labels with the same decimals; `style` "percent" and "points" stand for shares."""
+    scaled = [value if style == "number" else 100 * value for value in values]
     top = max(map(abs, scaled), default=0.0)
     unit, suffix = (1e6, "M") if top >= 1e7 else (1e3, "k") if top >= 1e4 else (1.0, "")
     if 0 < top < 1e-3:

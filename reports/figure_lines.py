@@ -14,11 +14,12 @@ from espalier.reports.figure_axes import (
     value_frame,
     widest,
 )
-from espalier.reports.figure_svg import Picture, colours, fitted, text_width
+from espalier.reports.figure_svg import Picture, colours, fitted, plain, text_width
 
 WIDTH = 640.0
 MARGIN = 12.0
 PLOT = 230.0
+LONGEST_LEVEL = 130.0
 
 
 @dataclass(frozen=True)
@@ -137,26 +138,38 @@ def points(
     value_frame(picture, scale, marks, labels, right, left)
     places = _places(levels, numbers, left, right)
     room = (right - left) / len(levels)
-    end = -1e9
-    for level in sorted(range(len(levels)), key=lambda place: places[place]):
-        shown = fitted(levels[level], max(56.0, room - 6), SMALL)
-        half = text_width(shown, SMALL) / 2
-        x = min(max(places[level], half + 2), WIDTH - half - 2)
-        if x - half > end:
-            picture.text(x, top + PLOT + 16, shown, anchor="middle", size=SMALL,
-                         colour=colours()["quiet"])  # fmt: skip
-            end = x + half + 6
+    depth = _level_labels(picture, levels, places, room, top + PLOT)
     step = min(10.0, room / (len(series) + 1))
     for place, one in enumerate(series):
         shift = (place - (len(series) - 1) / 2) * step
         _draw_points(picture, one, [x + shift for x in places], scale)
-    picture.height = top + PLOT + 28
+    picture.height = top + PLOT + depth + 12
     if x_label:
         shown = fitted(x_label, right - left, SMALL)
-        picture.text((left + right) / 2, top + PLOT + 33, shown, anchor="middle", size=SMALL,
+        y = top + PLOT + depth + 17
+        picture.text((left + right) / 2, y, shown, anchor="middle", size=SMALL,
                      colour=colours()["quiet"])  # fmt: skip
         picture.height += 14
     return picture.svg()
+
+
+def _level_labels(
+    picture: Picture, levels: Sequence[str], places: Sequence[float], room: float, base: float
+) -> float:
+    """Labels below the axis, turned where they don't fit side by side; returns their height."""
+    quiet = colours()["quiet"]
+    widths = [text_width(plain(level), SMALL) for level in levels]
+    if max(widths) <= max(room - 6, 56.0) or len(levels) == 1:
+        for level, x in zip(levels, places, strict=True):
+            shown = fitted(level, WIDTH / 2, SMALL)
+            half = text_width(shown, SMALL) / 2
+            inside = min(max(x, half + 2), WIDTH - half - 2)
+            picture.text(inside, base + 16, shown, anchor="middle", size=SMALL, colour=quiet)
+        return 16.0
+    for level, x in zip(levels, places, strict=True):
+        shown = fitted(level, LONGEST_LEVEL, SMALL)
+        picture.text(x + 3, base + 12, shown, anchor="end", size=SMALL, colour=quiet, turn=-40)
+    return 16 + 0.64 * min(LONGEST_LEVEL, max(widths))
 
 
 def _places(

@@ -8,6 +8,7 @@ from typing import Any
 from espalier.reports.data import RunData
 from espalier.reports.figure_axes import short
 from espalier.reports.figure_scores import (
+    group_name,
     heat_cell,
     histograms,
     judged_figures,
@@ -16,9 +17,9 @@ from espalier.reports.figure_scores import (
 )
 from espalier.reports.figure_stages import data_figures, stage_figures
 from espalier.reports.figure_tables import Cell, Table, cells
-from espalier.reports.figure_text import Figure, interval_text, largest
+from espalier.reports.figure_text import Figure, interval_text, largest, p_text, points
 from espalier.reports.runfiles import number
-from espalier.reports.strings import known, pretty, t
+from espalier.reports.strings import t
 
 
 def figures(data: RunData) -> Iterator[Figure]:
@@ -44,7 +45,7 @@ def tables(data: RunData) -> Iterator[Table]:
     ends = [row for stage in data.curves for row in _end_rows(stage)]
     if ends:
         head = [t("provenance.stage"), t("figures.curve"), t("figures.first"), t("figures.last")]
-        yield Table("training", t("section.training"), head, ends, names=2)
+        yield Table("training", t("section.training"), head, ends, "llrr")
     if data.dataset and data.dataset.funnel:
         rows = [
             cells(stream["label"], step["label"], f"{step['in']:,}", f"{step['out']:,}",
@@ -54,13 +55,17 @@ def tables(data: RunData) -> Iterator[Table]:
         ]  # fmt: skip
         head = [t("figures.stream"), t("figures.step"), t("figures.rows_in"),
                 t("figures.rows_out"), t("figures.rules")]  # fmt: skip
-        yield Table("funnel", t("data.funnel"), head, rows, names=2)
+        yield Table("funnel", t("data.funnel"), head, rows, "llrrl")
 
 
 def _arrow(metric: Mapping[str, Any]) -> str:
     if not metric.get("tested", True):
         return ""
     return " \u2191" if metric["higher_is_better"] else " \u2193"
+
+
+def _unit(metric: Mapping[str, Any]) -> str:
+    return t("figures.in_points") if metric.get("format") == "percent" else ""
 
 
 def score_table(summary: Mapping[str, Any]) -> Table:
@@ -85,7 +90,7 @@ def score_table(summary: Mapping[str, Any]) -> Table:
     title = t(
         "figures.scores", set=summary["set"]["name"], level=round(100 * summary["confidence"])
     )
-    return Table("scores", title, head, rows)
+    return Table("scores", title, head, rows, "l" + "r" * len(summary["metrics"]))
 
 
 def difference_table(summary: Mapping[str, Any]) -> Table:
@@ -101,15 +106,16 @@ def difference_table(summary: Mapping[str, Any]) -> Table:
         metric = metrics[one["metric"]]
         p = number(one.get("p_value"))
         rows.append(cells(
-            labels.get(one["model"], one["model"]), metric["label"] + _arrow(metric),
-            interval_text(metric, one, abs(value), "difference"),
-            "\u2013" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
+            labels.get(one["model"], one["model"]),
+            metric["label"] + _unit(metric) + _arrow(metric),
+            interval_text(points(metric), one, abs(value), "difference"),
+            p_text(p),
             f"{int(one.get('n') or 0):,}", t(f"runs.verdict_{one['verdict']}"),
         ))  # fmt: skip
     head = [t("overview.model"), t("runs.metric"), t("runs.effect_difference"), "p", "n",
             t("runs.effect_verdict")]  # fmt: skip
     title = t("figures.differences", baseline=labels.get(str(baseline), str(baseline)))
-    return Table("differences", title, head, rows, names=2)
+    return Table("differences", title, head, rows, "llrrrl")
 
 
 def slice_tables(summary: Mapping[str, Any]) -> Iterator[Table]:
@@ -131,9 +137,10 @@ def slice_tables(summary: Mapping[str, Any]) -> Iterator[Table]:
                     n = max(int(item["n"]) for item in found if item)
                     texts = [heat_cell(metric, item, scale)[1] for item in found]
                     rows.append(cells(metric["label"], group, f"{n:,}", *texts))
-        name = known(f"answers.{by}", pretty(by))
+        name = group_name(by)
+        align = "ll" + "r" * (1 + len(models))
         head = [t("runs.metric"), name, "n", *(model["label"] for model in models)]
-        yield Table(f"slices-{by}", t("figures.by_group", by=name), head, rows, names=2)
+        yield Table(f"slices-{by}", t("figures.by_group", by=name), head, rows, align)
 
 
 def _end_rows(stage: Mapping[str, Any]) -> list[list[Cell]]:

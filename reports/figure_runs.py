@@ -8,7 +8,7 @@ from espalier.reports import figure_lines
 from espalier.reports.figure_lines import Line, Point, Points
 from espalier.reports.figure_svg import series_colour
 from espalier.reports.figure_tables import Cell, Table, cells
-from espalier.reports.figure_text import Figure, interval_text
+from espalier.reports.figure_text import Figure, interval_text, p_text, points
 from espalier.reports.runs_data import RunsData
 from espalier.reports.runs_effects import as_json, verdict
 from espalier.reports.runs_sentences import name_of
@@ -123,20 +123,26 @@ def _rest_text(sweep: Sweep, place: int, rest: tuple[int, ...]) -> str:
 def run_tables(data: RunsData) -> Iterator[Table]:
     """What differs, scores of all runs, settings in order, effects."""
     if data.changes:
-        rows = [
-            cells(change.key, *("\u2013" if v is None else v for v in change.values))
-            for change in data.changes
-        ]
-        yield Table(
-            "changes", t("section.changes"), [t("runs.changes_key"), *data.labels], rows,
-            names=1 + len(data.labels),
-        )  # fmt: skip
+        yield _changes(data)
     scores = [target for target in data.targets if target.kind == "score"]
     if scores:
         yield _score_table(data, scores)
     if data.sweep.factors and data.targets:
         yield _ranking(data)
         yield _effects(data)
+
+
+def _changes(data: RunsData) -> Table:
+    """Options down and runs across, or the other way round where there are more runs."""
+    keys = [change.key for change in data.changes]
+    values = [["\u2013" if v is None else v for v in change.values] for change in data.changes]
+    if len(data.labels) > len(keys):
+        rows = [cells(label, *own) for label, *own in zip(data.labels, *values, strict=True)]
+        head = [t("runs.run"), *keys]
+    else:
+        rows = [cells(key, *own) for key, own in zip(keys, values, strict=True)]
+        head = [t("runs.changes_key"), *data.labels]
+    return Table("changes", t("section.changes"), head, rows, "l" * len(head))
 
 
 def _score_table(data: RunsData, scores: list[Target]) -> Table:
@@ -149,7 +155,7 @@ def _score_table(data: RunsData, scores: list[Target]) -> Table:
             texts = [_value_text(by.get((model, metric)), run) for metric in metrics]
             rows.append(cells(name, label, *texts))
     head = [t("runs.model"), t("runs.run"), *(labels[metric] for metric in metrics)]
-    return Table("runs", t("section.runs_scores"), head, rows, names=2)
+    return Table("runs", t("section.runs_scores"), head, rows, "ll" + "r" * len(metrics))
 
 
 def _value_text(target: Target | None, run: int) -> str:
@@ -184,11 +190,16 @@ def _ranking(data: RunsData) -> Table:
         ]
         for place, setting in enumerate(data.sweep.settings)
     ]  # fmt: skip
+    align = "l" * len(data.sweep.factors) + "r" * (1 + len(data.targets))
     head = [
         *(factor.label for factor in data.sweep.factors), t("runs.repeats"),
         *(f"{target.model_label} · {target.metric['label']}" for target in data.targets),
     ]  # fmt: skip
-    return Table("settings", t("section.sweep"), head, rows, names=len(data.sweep.factors))
+    return Table("settings", t("section.sweep"), head, rows, align)
+
+
+def _unit(target: Target) -> str:
+    return t("figures.in_points") if _style(target) == "percent" else ""
 
 
 def _effects(data: RunsData) -> Table:
@@ -201,13 +212,13 @@ def _effects(data: RunsData) -> Table:
             said = verdict(effect.mean, effect.p_value, higher, data.confidence)
             tested = bool(target.metric["tested"]) and effect.mean is not None
             rows.append(cells(
-                f"{target.model_label} · {target.metric['label']}", factor.label,
+                f"{target.model_label} · {target.metric['label']}{_unit(target)}", factor.label,
                 level_text(factor.levels[effect.reference]),
                 level_text(factor.levels[effect.level]),
-                interval_text(target.metric, mean, abs(mean.get("value") or 0.0)),
-                "\u2013" if effect.p_value is None else f"{effect.p_value:.3f}",
+                interval_text(points(target.metric), mean, abs(mean.get("value") or 0.0)),
+                p_text(effect.p_value),
                 t(f"runs.verdict_{said or 'none'}") if tested else "",
             ))  # fmt: skip
     head = [t("runs.target"), t("runs.factor"), t("runs.effect_from"), t("runs.effect_to"),
             t("runs.effect_difference"), "p", t("runs.effect_verdict")]  # fmt: skip
-    return Table("effects", t("runs.effects"), head, rows, names=4)
+    return Table("effects", t("runs.effects"), head, rows, "llllrrl")

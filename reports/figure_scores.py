@@ -17,6 +17,7 @@ from espalier.reports.figure_text import (
     interval_text,
     largest,
     number_text,
+    points,
     style_of,
 )
 from espalier.reports.runfiles import number
@@ -72,14 +73,16 @@ def _differences(
             number(one["difference"]),
             number(one.get("low")),
             number(one.get("high")),
-            interval_text(metric, one, scale, "difference"),
+            interval_text(points(metric), one, scale, "difference"),
             colours()[{"better": "better", "worse": "worse"}.get(one["verdict"], "quiet")],
         )
         for one in found
     ]
     title = t("figures.difference", metric=metric["label"], baseline=labels.get(str(baseline), ""))
-    note = f"{direction(metric)} · {t('figures.paired', level=level)}"
-    svg = figure_bars.bars(title, note, rows, style_of(metric), points=True)
+    paired = t("figures.paired_points" if style_of(metric) == "percent" else "figures.paired",
+               level=level)  # fmt: skip
+    note = f"{direction(metric)} · {paired}"
+    svg = figure_bars.bars(title, note, rows, style_of(points(metric)), points=True)
     yield Figure(f"difference-{metric['name']}", svg)
 
 
@@ -106,13 +109,19 @@ def slice_figures(summary: Mapping[str, Any]) -> Iterator[Figure]:
                 group: max(own[key]["n"] for key in own if key[0] == group) for group in groups
             }
             svg = figure_heat.heat(
-                t("figures.slices", metric=metric["label"], by=known(f"answers.{by}", pretty(by))),
+                t("figures.slices", metric=metric["label"], by=group_name(by)),
                 direction(metric),
                 [f"{group} (n = {counts[group]:,})" for group in groups],
                 [model["label"] for model in models],
                 table,
             )
             yield Figure(f"slices-{by}-{metric['name']}", svg)
+
+
+def group_name(by: str) -> str:
+    """What prompts are grouped by, inside a sentence."""
+    name = known(f"answers.{by}", pretty(by))
+    return name[:1].lower() + name[1:]
 
 
 def heat_cell(

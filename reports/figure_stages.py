@@ -7,7 +7,7 @@ from typing import Any
 
 from espalier.reports import figure_bars, figure_lines
 from espalier.reports.data_charts import lengths
-from espalier.reports.figure_bars import Bar, bar_rows
+from espalier.reports.figure_bars import Bar
 from espalier.reports.figure_svg import series_colour
 from espalier.reports.figure_text import Figure, interval_text
 from espalier.reports.funnel import kept_share
@@ -37,7 +37,7 @@ def stage_figures(stage: Mapping[str, Any]) -> Iterator[Figure]:
             for bar in stage["accuracy"]
         ]  # fmt: skip
         title = f"{stage['label']} · {t('training.accuracy')}"
-        svg = figure_bars.bars(title, t("training.accuracy_intro"), bar_rows(rows), "percent")
+        svg = figure_bars.bars(title, t("training.accuracy_intro"), _one_colour(rows), "percent")
         yield Figure(f"accuracy-{stage['stage']}", svg)
     if stage.get("calibration"):
         found = stage["calibration"]
@@ -63,7 +63,9 @@ def data_figures(
         rows = [(step["label"], float(step["out"]), None, None, _step_text(step)) for step in steps]
         if rows:
             title = f"{t('data.funnel')} · {stream['label']}"
-            yield Figure(f"funnel-{stream['stream']}", figure_bars.bars(title, "", bar_rows(rows)))
+            yield Figure(
+                f"funnel-{stream['stream']}", figure_bars.bars(title, "", _one_colour(rows))
+            )
     for name, file in statistics.get("files", {}).items():
         stem = name.removesuffix(".jsonl")
         for key in ("by_language", "by_source", "by_category", "by_kind", "by_group"):
@@ -79,6 +81,13 @@ def data_figures(
             yield Figure(f"lengths-{stem}-{place + 1}", svg)
     for place, table in enumerate(tables):
         yield Figure(f"counts-{place + 1}", _count_bars(table["title"], table["rows"]))
+
+
+Row = tuple[str, float | None, float | None, float | None, str]
+
+
+def _one_colour(rows: Sequence[Row]) -> list[Bar]:
+    return [Bar(*row, series_colour(2)) for row in rows]
 
 
 def _step_text(step: Mapping[str, Any]) -> str:

@@ -122,13 +122,14 @@ class Picture:
 
     def text(
         self, x: float, y: float, text: str, *, anchor: Anchor = "start", size: float = SIZE,
-        colour: str | None = None, bold: bool = False,
+        colour: str | None = None, bold: bool = False, turn: float = 0.0,
     ) -> None:  # fmt: skip
-        """A line of text whose baseline is at `y`."""
+        """A line of text whose baseline is at `y`, turned by so many degrees around its anchor."""
+        turned = f' transform="rotate({turn:g} {x:.2f} {y:.2f})"' if turn else ""
         weight = ' font-weight="600"' if bold else ""
         self._parts.append(
             f'<text x="{x:.2f}" y="{y:.2f}" text-anchor="{anchor}" font-size="{size:g}" '
-            f'fill="{colour or colours()["ink"]}"{weight}>{escape(plain(text))}</text>'
+            f'fill="{colour or colours()["ink"]}"{weight}{turned}>{escape(plain(text))}</text>'
         )
 
     def svg(self) -> str:

@@ -35,14 +35,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a name for its files, a title, column heads and rows; the first `names`
-    columns hold words, the rest numbers."""
+    """A table with a name for its files, a title, column heads and rows; `align` has a letter a
+    column, as in LaTeX: l for words, r for numbers."""
 
     name: str
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
-    names: int = 1
+    align: str
 
 
 def cells(*texts: str) -> list[Cell]:
@@ -56,7 +56,7 @@ def markdown(table: Table) -> str:
         f"**{escape_markdown(table.title)}**",
         "",
         _markdown_row([escape_markdown(text) for text in table.head]),
-        _markdown_row(["---" if i < table.names else "---:" for i in range(len(table.head))]),
+        _markdown_row(["---" if letter == "l" else "---:" for letter in table.align]),
     ]
     for row in table.rows:
         texts = [escape_markdown(cell.text) for cell in row]
@@ -78,13 +78,12 @@ def escape_markdown(text: str) -> str:
 
 def latex(table: Table) -> str:
     """A `table` environment with a caption and a label, ruled by booktabs."""
-    columns = "l" * table.names + "r" * (len(table.head) - table.names)
     lines = [
         LATEX_HEAD + "\\begin{table}",
         "\\centering",
         f"\\caption{{{escape_latex(table.title)}}}",
         f"\\label{{tab:{table.name}}}",
-        f"\\begin{{tabular}}{{{columns}}}",
+        f"\\begin{{tabular}}{{{table.align}}}",
         "\\toprule",
         " & ".join(escape_latex(text) for text in table.head) + r" \\",
         "\\midrule",

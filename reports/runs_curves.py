@@ -30,19 +30,18 @@ def curves_of(
             entry = found.setdefault(stage["stage"], {"label": stage["label"], "charts": {}})
             for chart in stage["charts"]:
                 for line in chart["series"]:
-                    # Held-out lines come first: they are what a comparison is about.
                     key = (chart["key"], line["label"], line["split"])
                     about = entry["charts"].setdefault(key, {"chart": chart, "lines": {}})
                     about["lines"][run] = (line["x"], line["y"])
     result = []
-    for stage, entry in found.items():
+    for name, entry in found.items():
         charts = [
             _chart(key, about["chart"], about["lines"], sweep, points)
             for key, about in entry["charts"].items()
             if len(about["lines"]) > 1
         ]
         if charts:
-            result.append({"stage": stage, "label": entry["label"], "charts": charts})
+            result.append({"stage": name, "label": entry["label"], "charts": charts})
     return result
 
 

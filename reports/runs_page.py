@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from espalier.errors import UsageError
+from espalier.reports.answer_packing import pack_answers
+from espalier.reports.answer_table import AnswerTable
 from espalier.reports.config import ReportConfig
 from espalier.reports.manifests import shown_path
+from espalier.reports.page import EXAMPLES
+from espalier.reports.runs_answers import Column, columns_of, core_summary, merged_answers
 from espalier.reports.runs_data import RunsData, gather_runs
 from espalier.reports.runs_effects import as_json, verdict
 from espalier.reports.runs_settings import level_text, setting_text
@@ -22,11 +26,14 @@ PAGE = "comparison.html"
 SCRIPTS = (
     "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js", "help.js",
     "copy.js", "runs_points.js", "runs_lines.js", "runs_changes.js", "runs_scores.js",
-    "runs_sweep.js", "runs_curves.js", "nav.js", "runs_main.js",
+    "runs_sweep.js", "runs_curves.js", "overview.js", "search.js", "unpack.js", "answer_data.js",
+    "rows.js", *EXAMPLES, "nav.js", "runs_main.js",
 )  # fmt: skip
-STYLES = ("page.css", "frame.css", "parts.css", "runs.css", "print.css")
+STYLES = (
+    "page.css", "frame.css", "parts.css", "answers.css", "examples.css", "runs.css", "print.css",
+)  # fmt: skip
 # Areas of words that the script of this page speaks with.
-SPOKEN = ("section.", "list.", "runs.", "mark.", "overview.", "training.", "page.")
+SPOKEN = ("section.", "list.", "runs.", "mark.", "overview.", "training.", "page.", "answers.")
 
 
 def build_comparison(runs: Sequence[Path], options: ReportConfig, output: Path) -> RunsData:
@@ -39,7 +46,10 @@ def build_comparison(runs: Sequence[Path], options: ReportConfig, output: Path) 
     for language in spoken(options.language):
         with speaking(language):
             told[language] = gather_runs(runs, options)
-    write_document(output, pieces(told, options))
+    data = next(iter(told.values()))
+    summaries = [run.summary for run in data.runs]
+    answers = merged_answers(runs, summaries, answer_columns(data), options.answer_rows)
+    write_document(output, pieces(told, options, answers))
     return told["en"]
 
 
@@ -60,21 +70,26 @@ def default_page(runs: Sequence[Path]) -> Path:
     return Path(common) / PAGE
 
 
-def pieces(told: Mapping[Language, RunsData], options: ReportConfig) -> Iterator[str]:
+def pieces(
+    told: Mapping[Language, RunsData], options: ReportConfig, answers: AnswerTable | None
+) -> Iterator[str]:
     """The HTML document in pieces, encodable as UTF-8."""
     data = next(iter(told.values()))
     return document(
         title=options.title or data.title,
-        contents={language: body(one, options, language) for language, one in told.items()},
-        cores={language: core(one, language) for language, one in told.items()},
-        packed=(),
+        contents={
+            language: body(one, options, language, answers is not None)
+            for language, one in told.items()
+        },
+        cores={language: core(one, language, answers) for language, one in told.items()},
+        packed=pack_answers(answers, options.answer_megabytes) if answers else (),
         scripts=SCRIPTS,
         styles=STYLES,
         fixed=options.language is not None,
     )
 
 
-def body(data: RunsData, options: ReportConfig, language: Language) -> str:
+def body(data: RunsData, options: ReportConfig, language: Language, answers: bool) -> str:
     """What stands between the bar and the footer, and these, in one language."""
     with speaking(language):
         return content(
@@ -82,19 +97,21 @@ def body(data: RunsData, options: ReportConfig, language: Language) -> str:
             language,
             data=data,
             title=options.title or data.title,
-            sections=sections(data),
+            sections=sections(data, answers),
+            answers=answers,
             rows=run_rows(data),
             command=command(data),
             level=round(100 * data.confidence),
         )
 
 
-def sections(data: RunsData) -> tuple[str, ...]:
+def sections(data: RunsData, answers: bool) -> tuple[str, ...]:
     """The sections that the page has."""
     found = ["runs", "changes", "runs_scores"]
     if data.sweep.factors:
         found.append("sweep")
-    return (*found, "curves", "runs_provenance")
+    found += ["curves", "answers"] if answers else ["curves"]
+    return (*found, "runs_provenance")
 
 
 def command(data: RunsData) -> str:
@@ -132,10 +149,12 @@ def run_rows(data: RunsData) -> list[dict[str, Any]]:
     return rows
 
 
-def core(data: RunsData, language: Language) -> dict[str, Any]:
+def core(data: RunsData, language: Language, answers: AnswerTable | None) -> dict[str, Any]:
     """What the script needs: the words, what differs, the targets, the sweep, the curves."""
     with speaking(language):
         return {
+            "run": "runs",
+            "summary": answers_core(data, answers) if answers else None,
             "strings": {k: v for k, v in words(language).items() if k.startswith(SPOKEN)},
             "confidence": data.confidence,
             "runs": [
@@ -168,6 +187,17 @@ def core(data: RunsData, language: Language) -> dict[str, Any]:
             ],
             "curves": data.curves,
         }
+
+
+def answers_core(data: RunsData, answers: AnswerTable) -> dict[str, Any]:
+    """The models and metrics of the answers side by side."""
+    metrics = {target.metric["name"]: target.metric for target in data.targets}
+    return core_summary(answers, answer_columns(data), list(metrics.values()))
+
+
+def answer_columns(data: RunsData) -> list[Column]:
+    """The models whose answers stand side by side."""
+    return columns_of(data.labels, [run.summary for run in data.runs])
 
 
 def target_json(data: RunsData, place: int) -> dict[str, Any]:

@@ -146,10 +146,10 @@ def paired_rows(
     told = [target.values[place] for place in (reference, run)]
     if len({(value or {}).get("signature") for value in told}) > 1:
         return None
-    sides = [_column(rows[place], target, target.values[place]) for place in (reference, run)]
-    if sides[0] is None or sides[1] is None:
+    one, two = (_column(rows[place], target, target.values[place]) for place in (reference, run))
+    if one is None or two is None:
         return None
-    (first, prompts), (second, _) = sides
+    (first, prompts), (second, _) = one, two
     common = [key for key in first if key in second]
     if len(common) < 2:
         return None

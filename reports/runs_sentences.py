@@ -45,7 +45,7 @@ def pair_verdicts(
 ) -> list[tuple[str, Verdict]]:
     """For each model that several runs have, later models first: the verdicts of its runs."""
     models = {target.model: target.model_label for target in targets if target.kind == "score"}
-    found = []
+    found: list[tuple[str, Verdict]] = []
     for model, label in reversed(models.items()):
         own = {
             target.name: target.metric

@@ -7,11 +7,12 @@ function start() {
   startTips();
   watchHelpKey();
   watchAddress();
+  startExampleKeys();
   startLanguages(startRuns);
 }
 
 // Starts every component on the content that stands now; called again after a switch of language.
-function startRuns(core) {
+async function startRuns(core) {
   const first = !document.documentElement.dataset.started;
   document.documentElement.dataset.started = "true";
   startTheme();
@@ -23,6 +24,8 @@ function startRuns(core) {
   startSweep(core);
   startRunCurves(core);
   if (first && state.at) showSection(state.at);
+  await startExamples(core);
+  if (first && state.at) revealSection(state.at);
 }
 
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);

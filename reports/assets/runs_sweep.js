@@ -10,7 +10,7 @@ function startSweep(core) {
   const chosen = {
     target: names.includes(get("t")) ? get("t") : usual,
     factor: factors.includes(get("f")) ? Number(get("f")) : 0,
-    sort: readSort(get("sort"), core.factors.length),
+    sort: readSort(get("rank"), core.factors.length),
   };
   const chart = el("div", { id: "sweep-chart" });
   const ranking = el("div", { class: "scroll", id: "sweep-ranking", tabindex: 0, role: "region", "aria-label": t("runs.ranking") });
@@ -20,7 +20,7 @@ function startSweep(core) {
     refill(chart, levelChart(core, target, chosen.factor));
     refill(ranking, rankingTable(core, target, chosen.sort, (sort) => {
       chosen.sort = sort;
-      set({ sort: `${sort.column}${sort.down ? "-" : ""}` });
+      set({ rank: `${sort.column}${sort.down ? "-" : ""}` });
       draw();
       ranking.querySelector(`[data-column="${sort.column}"]`)?.focus();
     }));
