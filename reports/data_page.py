@@ -65,7 +65,21 @@ def body(data: DataPage, language: Language) -> str:
 
 def section(data: DataPage, language: Language) -> str:
     """What stands in the section about the data of a run's page."""
-    return content("run_data.html.j2", language, **shown(data))
+    return content("run_data.html.j2", language, shown=places(data), **shown(data))
+
+
+def places(data: DataPage) -> list[str]:
+    """The ids of the blocks that have something to show, but for what is always there."""
+    found = data.statistics
+    present = {
+        "funnel": data.funnel,
+        "lengths": any(file["lengths"] for file in found["files"].values()),
+        "openings": any(item.get("verbs") for item in found["openings"]["languages"].values()),
+        "quality": found["quality"]["rows"],
+        "duplicates": found["duplicates"]["methods"] or data.pairs,
+        "shared-texts": data.contamination,
+    }
+    return ["rejects", "rows", "cost", *(name for name, there in present.items() if there)]
 
 
 def shown(data: DataPage) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def test_a_row_is_walked_back(visit: Visit, built: Path) -> None:
     assert row["id"] in opened.locator("h4").first.inner_text()
     assert page.evaluate("document.activeElement.textContent").startswith("From seed to now")
     story = opened.locator(".story").inner_text()
-    assert "t was shown 2 texts and wrote this one from them (evolve, round 1)." in story
+    assert "t wrote it (evolve, round 1) after seeing id0, elsewhere." in story
     assert "Now it stands in curate/train.jsonl." in story
     columns = opened.locator(".generation")
     assert [columns.nth(i).locator("code").all_inner_texts() for i in range(2)] == [
@@ -110,7 +110,10 @@ def test_a_row_is_walked_back(visit: Visit, built: Path) -> None:
     columns.nth(0).locator("button").click()
     assert "row.id=id0" in page.url
     children = sum("id0" in r["meta"].get("parents", []) for r in shown_rows(built.parent))
-    assert f"{children} other rows here were made from it." in opened.locator(".story").inner_text()
+    assert (
+        f"Other rows here that were made from it: {children}."
+        in opened.locator(".story").inner_text()
+    )
     opened.get_by_role("button", name="Back").click()
     assert f"row.id={row['id']}" in page.url
     page.reload()
@@ -127,7 +130,9 @@ def test_why_a_row_was_taken_out(visit: Visit, built: Path) -> None:
     reject = read_lines(built.parent / "rejects.jsonl")[0]
     page = visit.open(f"#rows&row.id={reject['id']}")
     story = page.locator(".entry.opened .story").inner_text()
-    assert f"It was taken out at “Step 0” by the rule “Refusal”: {reject['evidence'].strip()}" in story
+    assert (
+        f"It was taken out at “Step 0” by the rule “Refusal”: {reject['evidence'].strip()}" in story
+    )
     page = visit.open("#rows&row.id=no+such+row")
     page.reload()
     page.wait_for_selector("html[data-ready]")

@@ -19,9 +19,9 @@ function lineagePanel(lineage, streams, row, open) {
 
 function storyOf(lineage, streams, row, steps, made) {
   const story = [...beginning(row, steps)];
-  if (row.repaired?.length) story.push(t("dp.story_repaired", { what: row.repaired.join(", ") }));
+  if (row.repaired?.length) story.push(t("dp.story_repaired", { what: row.repaired.join(t("list.comma")) }));
   if (row.nearest?.length) {
-    const near = row.nearest.map(([name, value]) => `${name} (${fixed(value ?? 0, 2)})`).join(", ");
+    const near = row.nearest.map(([name, value]) => `${name} (${fixed(value ?? 0, 2)})`).join(t("list.comma"));
     story.push(t("dp.story_nearest", { near }));
   }
   if (row.rule !== undefined) {
@@ -34,7 +34,7 @@ function storyOf(lineage, streams, row, steps, made) {
   const readers = (lineage.readers[row.file] ?? []).map((name) => known(`stage.${name}`, name));
   story.push(
     readers.length
-      ? t("dp.story_read", { file: row.file, stages: readers.join(", ") })
+      ? t("dp.story_read", { file: row.file, stages: readers.join(t("list.comma")) })
       : t("dp.story_now", { file: row.file }),
   );
   if (made.length) story.push(t("dp.story_made", { count: whole(made.length) }));
@@ -55,10 +55,16 @@ function beginning(row, steps) {
   const found = oldest ? [t("dp.story_seeds", { seeds: whole(oldest), generations: whole(steps.length - 1) })] : [];
   found.push(
     row.operator
-      ? t("dp.story_written", { parents: whole(row.parents.length), teacher: by, operator })
-      : t("dp.story_derived", { parents: whole(row.parents.length) }),
+      ? t("dp.story_written", { parents: someOf(row.parents), teacher: by, operator })
+      : t("dp.story_derived", { parents: someOf(row.parents) }),
   );
   return found;
+}
+
+// The first names of a list, and how many more there are.
+function someOf(names, most = 4) {
+  const shown = names.slice(0, most).join(t("list.comma"));
+  return names.length > most ? t("dp.names_more", { names: shown, count: whole(names.length - most) }) : shown;
 }
 
 // The steps of the row's own stream, in their order.
