@@ -94,16 +94,19 @@ class RatingStore:
     def add_items(self, items: Iterable[Item]) -> None:
         """Keep the texts of what will be rated."""
         rows = [(one.name, one.prompt_id, _texts(one)) for one in items]
-        with self._lock, self._connection:
+        with self._lock, _readable(self.path), self._connection:
             self._connection.executemany("INSERT OR IGNORE INTO items VALUES (?, ?, ?)", rows)
 
     def add(self, entry: Entry) -> bool:
-        """Write a rating; when this returns it can't be lost. False: it was there already."""
+        """Write a rating; when this returns it can't be lost. False: it was there already.
+
+        Raises InputError where it can't be written, as on a full disk.
+        """
         row = (
             entry.uid, entry.item, entry.rater, entry.part, json.dumps(entry.value), entry.comment,
             int(entry.turned), entry.seconds, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         )  # fmt: skip
-        with self._lock, self._connection:
+        with self._lock, _readable(self.path), self._connection:
             done = self._connection.execute(
                 "INSERT OR IGNORE INTO ratings(uid, item, rater, part, value, comment, turned, "
                 "seconds, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -113,7 +116,7 @@ class RatingStore:
 
     def since(self, number: int) -> list[Entry]:
         """The ratings after this number, in the order in which they were written."""
-        with self._lock:
+        with self._lock, _readable(self.path):
             rows = self._connection.execute(
                 "SELECT uid, item, rater, part, value, comment, turned, seconds, number "
                 "FROM ratings WHERE number > ? ORDER BY number",

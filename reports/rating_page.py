@@ -13,11 +13,11 @@ from espalier.rubrics import SCALES
 # What rating needs wherever it is done; later files use what earlier ones define.
 DESK = ("rating_plan.js", "rating_form.js", "rating_desk.js")
 SCRIPTS = (
-    "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js", "nav.js",
-    *DESK, "rating_remote.js", "rating_main.js",
+    "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js", "help.js",
+    "nav.js", *DESK, "rating_remote.js", "rating_main.js",
 )  # fmt: skip
-STYLES = ("page.css", "parts.css", "answers.css", "rating.css")
-SPOKEN = ("page.", "language.", "theme.", "rating.")
+STYLES = ("page.css", "frame.css", "parts.css", "answers.css", "rating.css")
+SPOKEN = ("page.", "language.", "theme.", "rating.", "help.")
 
 
 def rating_page(name: str) -> tuple[str, str]:

@@ -226,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Location", "/")
         self.send_header(
             "Set-Cookie",
-            f"{self.server.cookie}={self.server.token}; Path=/; HttpOnly; SameSite=Strict",
+            f"{self.server.cookie}={self.server.token}; Path=/; HttpOnly; SameSite=Lax",
         )
         self._end(0)
 

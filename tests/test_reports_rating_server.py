@@ -221,6 +221,29 @@ def test_the_command_says_what_is_wrong(
             main(["rate", str(run), *wrong])
 
 
+def test_what_cannot_be_written_is_told_and_not_taken_for_saved(tmp_path: Path) -> None:
+    run = rated_run(tmp_path / "run", rows=4)
+    with serving(run) as server:
+        rater = Rater(server.server_address[1], server.token, "ann")
+        item = rater.next()
+        assert item is not None
+        # As where the disk is full: SQLite may not grow the file any more.
+        connection = server.session.store._connection
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        comment = {"comment": "x" * 4000}
+        codes = []
+        for number in range(40):
+            status, answer = rater.call(
+                "/api/rate", part="pairs", item=item["name"], verdict="A",
+                uid=f"number-{number}", **comment,
+            )  # fmt: skip
+            codes.append(status)
+        assert codes[-1] == 500 and "can't be used" in answer["error"]
+        kept = server.session.store.since(0)
+    assert len(kept) == codes.count(200)
+
+
 @pytest.mark.slow
 @pytest.mark.ci_slice
 def test_a_killed_server_loses_nothing_and_goes_on(tmp_path: Path) -> None:

@@ -23,17 +23,35 @@ class LocalRatings {
     const key = part === PAIRS ? PAIRS : "marks";
     this.orders ??= new Map();
     if (!this.orders.has(key)) {
-      const order = shuffled(this.made[key], 1);
-      for (const item of order) item.name = itemName(this.answers.prompt(item.row), item.sides);
-      this.orders.set(key, { order, byName: new Map(order.map((item) => [item.name, item])) });
+      const byRow = new Map();
+      for (const item of this.made[key]) {
+        if (byRow.has(item.row)) byRow.get(item.row).push(item);
+        else byRow.set(item.row, [item]);
+      }
+      this.orders.set(key, { order: shuffled(this.made[key], 1), byRow, byName: new Map() });
     }
     return this.orders.get(key);
   }
 
+  // Its name is told when an item is first shown or rated: hashing all texts would take a while.
+  named(part, item) {
+    if (item && !item.name) {
+      item.name = itemName(this.answers.prompt(item.row), item.sides);
+      this.items(part).byName.set(item.name, item);
+    }
+    return item;
+  }
+
+  // The items about one prompt.
+  ofRow(part, row) {
+    return (this.items(part).byRow.get(row) ?? []).map((item) => this.named(part, item));
+  }
+
   async next(part, rater, passed) {
     const given = this.given(part);
-    const open = this.items(part).order.filter((item) => !given.get(item.name)?.has(rater));
-    const item = open.find((one) => !passed.includes(one.name)) ?? open[0];
+    const isOpen = (item) => !item.name || !given.get(item.name)?.has(rater);
+    const { order } = this.items(part);
+    const item = this.named(part, order.find((one) => isOpen(one) && !passed.includes(one.name)) ?? order.find(isOpen));
     return { item: item ? this.shown(part, item, rater, given) : null, ...this.far(part, rater, given) };
   }
 
@@ -76,17 +94,18 @@ class LocalRatings {
 
   keep(part, name, rater, value) {
     const key = `${RATING_KEY}${part}/${name}/${rater}`;
-    if (this.keeps === "browser") localStorage.setItem(key, JSON.stringify(value));
-    else this.memory.set(key, value);
+    const kept = { id: this.answers.id(this.items(part).byName.get(name).row), ...value };
+    if (this.keeps === "browser") localStorage.setItem(key, JSON.stringify(kept));
+    else this.memory.set(key, kept);
   }
 
   // Of a part: by item, each rater's rating. Ratings of other texts than this page's are left alone.
   given(part) {
-    const { byName } = this.items(part);
     const found = new Map();
     for (const [key, value] of this.kept()) {
       const [of, name, ...rest] = key.slice(RATING_KEY.length).split("/");
-      if (of !== part || !byName.has(name)) continue;
+      const row = this.answers.rowOf(value.id);
+      if (of !== part || row < 0 || !this.ofRow(part, row).some((item) => item.name === name)) continue;
       if (!found.has(name)) found.set(name, new Map());
       found.get(name).set(rest.join("/"), value);
     }
@@ -159,16 +178,6 @@ class LocalRatings {
       taken += 1;
     }
     return taken;
-  }
-
-  // The items about one prompt.
-  ofRow(part, row) {
-    const made = this.items(part);
-    if (!made.byRow) {
-      made.byRow = new Map();
-      for (const item of made.order) made.byRow.set(item.row, [...(made.byRow.get(item.row) ?? []), item]);
-    }
-    return made.byRow.get(row) ?? [];
   }
 }
 

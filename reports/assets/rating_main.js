@@ -5,12 +5,14 @@ applyTheme(remembered(THEME_KEY));
 function start() {
   readHash();
   startTips();
+  watchHelpKey();
   startLanguages(startPage);
 }
 
 async function startPage() {
   startTheme();
   startNavigation();
+  startHelp();
   const trouble = byId("rating-trouble");
   const tell = (text) => {
     trouble.hidden = !text;

@@ -26,7 +26,7 @@ class RatingFiles {
     this.shown = false;
     this.status = el("p", { class: "rate-status", role: "status" });
     this.results = el("div", { class: "rate-results" });
-    const file = el("input", { type: "file", name: "ratings-file", accept: ".json,application/json", "aria-label": t("rating.import"), tabindex: "-1", on: { change: () => this.read(file) } });
+    const file = el("input", { type: "file", name: "ratings-file", accept: ".json,.jsonl,application/json", "aria-label": t("rating.import"), tabindex: "-1", on: { change: () => this.read(file) } });
     this.reveal = el("button", { type: "button", class: "rate-reveal", "aria-expanded": "false", on: { click: () => this.toggle() } }, t("rating.reveal"));
     this.node = el("div", { class: "rate-files" },
       el("h3", {}, t("rating.files")),
