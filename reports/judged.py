@@ -28,9 +28,9 @@ def judge_part(summary: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _facts(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
     asked = [one for one in judge.get("rubrics") or [] if isinstance(one, Mapping)]
-    counts = {name: judge.get(name) for name in ("prompts", "replies")}
-    counts["unread"] = sum(int(one.get("unread", 0)) for one in asked)
-    counts |= {name: judge.get(name) for name in ("failed", "cut", "shortened")}
+    counts = {name: int(judge.get(name) or 0) for name in ("prompts", "replies")}
+    counts["unread_replies"] = sum(int(one.get("unread", 0)) for one in asked)
+    counts |= {name: int(judge.get(name) or 0) for name in ("failed", "cut", "shortened")}
     names = list(dict.fromkeys(str(one.get("rubric")) for one in asked))
     found = [(t("judge.model"), str(judge.get("model") or "?"))]
     if names:
@@ -39,9 +39,9 @@ def _facts(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
         found.append((t("judge.reference"), f"{int(judge['reference']):,}"))
     # What did not happen need not be said, but for what could not be read.
     found += [
-        (t(f"judge.{name}"), f"{int(count):,}")
+        (t(f"judge.{name}"), f"{count:,}")
         for name, count in counts.items()
-        if count or name in ("prompts", "replies", "unread")
+        if count or name in ("prompts", "replies", "unread_replies")
     ]
     return found
 

@@ -256,7 +256,7 @@ def test_groups_are_sorted_and_lengths_open_too(visit: Visit, summary: dict[str,
     assert names == sorted(scores, key=lambda name: -scores[name])
     assert "groups=best.ppo" in page.url
     page.select_option("#slice-by", "length")
-    page.get_by_role("button", name="1 low: 1–16").click()
+    page.get_by_role("button", name="low: 1–16").click()
     # An English prompt has 16 words; a Chinese one has 17 characters and 5 words. 36 are English.
     assert shown(page) == 36
 

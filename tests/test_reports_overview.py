@@ -244,7 +244,7 @@ def test_the_judge_pair_by_pair(tmp_path: Path) -> None:
     assert [p["from"] for p in pair["parts"]] == ["0.000", "40.000", "60.000", "80.000"]
     assert [p["opens"]["where"][0]["winner"] for p in pair["parts"]] == ["ppo", "tie", "sft", None]
     facts = dict(found["facts"])
-    assert facts["Judge"] == "my-judge" and facts["not read"] == "3"
+    assert facts["Judge"] == "my-judge" and facts["Replies not read"] == "3"
     assert facts["Replies cut off"] == "2" and "Failed requests" not in facts
     assert judge_part({"models": []}) is None
 

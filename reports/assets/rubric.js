@@ -18,7 +18,12 @@ function rubricBlock(view, rubric) {
     "div",
     { class: "rubric" },
     rubric.name ? el("h4", {}, t("rubric.name", { name: rubric.name })) : null,
-    el("div", { class: `cards rubric-cards ${(radars.length + cards.length) % 3 ? "" : "thirds"}` }, radars, cards),
+    el(
+      "div",
+      { class: "rubric-cards" },
+      radars.length ? el("div", { class: "radars" }, radars) : null,
+      el("div", { class: `criteria ${cards.length % 3 === 0 ? "thirds" : cards.length % 2 === 0 ? "even" : ""}` }, cards),
+    ),
   );
 }
 

@@ -91,14 +91,22 @@ function differenceCard(view, metric) {
 }
 
 function barCard(metric, rows, show, options) {
+  const arrow = metric.tested ? (metric.higher_is_better ? "↑" : "↓") : null;
   return el(
     "figure",
     { class: "card" },
     el(
       "figcaption",
       {},
-      el("span", { class: "chart-title" }, metric.label),
-      el("span", { class: "quiet" }, options.dots && metric.format === "percent" ? `${t("mark.points")}${t("list.comma")}` : null, directionOf(metric)),
+      el(
+        "span",
+        { class: "chart-title" },
+        metric.label,
+        arrow ? el("span", { class: "direction", "aria-hidden": "true" }, ` ${arrow}`) : null,
+        el("span", { class: "visually-hidden" }, ` ${directionOf(metric)}`),
+        arrow ? null : el("span", { class: "tag", "aria-hidden": "true" }, t("overview.untested_tag")),
+      ),
+      options.dots && metric.format === "percent" ? el("span", { class: "quiet" }, t("mark.points")) : null,
     ),
     barChart(rows, show, options),
   );

@@ -29,6 +29,12 @@ function sliceLabel(kind) {
   return known(`answers.${kind}`, kind);
 }
 
+// A third of numbers is called `1 low: 4–7` by the evaluation.
+function groupLabel(group) {
+  const [, third, ends] = /^\d (low|middle|high): (.+)$/.exec(group) ?? [];
+  return third ? t(`third.${third}`, { range: ends }) : group;
+}
+
 function drawSlices(view) {
   if (!view.slices.length) return;
   const { summary, baseline } = view;
@@ -123,7 +129,7 @@ function differenceIn({ view, cell }, group, model) {
 function groupButton({ view, metric, kind }, group) {
   const where = groupCondition(kind, group);
   const title = where ? t("overview.slice_show") : null;
-  return linkedButton(where && { metric: metric.rows ? metric.name : undefined, where: [where] }, { class: "link", title }, el("bdi", {}, group));
+  return linkedButton(where && { metric: metric.rows ? metric.name : undefined, where: [where] }, { class: "link", title }, el("bdi", {}, groupLabel(group)));
 }
 
 function heatCell(heat, group, model) {
@@ -169,7 +175,7 @@ function heatTip({ view, metric }, group, model, cell) {
   const { summary, baseline } = view;
   const lines = [
     el("strong", {}, model.label),
-    el("span", { class: "quiet" }, " · ", el("bdi", {}, group)),
+    el("span", { class: "quiet" }, " · ", el("bdi", {}, groupLabel(group))),
     el("p", {}, `${metric.label}: ${metricNumber(metric, cell.score)}${unitOf(metric)}, ${t("overview.n", { n: whole(cell.n) })}`),
   ];
   if (baseline === summary.baseline && isNumber(cell.difference)) {
