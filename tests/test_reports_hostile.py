@@ -146,6 +146,8 @@ def open_all(page: Any) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.ci_slice
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_runs_and_nothing_leaves_its_cell(browser: Any, report: Path, width: int) -> None:
     visit = Visit(browser, report, viewport={"width": width, "height": 900})
@@ -164,6 +166,7 @@ def test_nothing_runs_and_nothing_leaves_its_cell(browser: Any, report: Path, wi
 
 
 @pytest.mark.browser
+@pytest.mark.slow
 def test_a_hostile_address_does_no_harm(browser: Any, report: Path) -> None:
     for hash in (
         "#q=%3Cimg%20src%3Dx%20onerror%3Dhit%3D1%3E&ui=<script>&vs=__proto__&by=constructor",

@@ -63,7 +63,11 @@ function readingPlace() {
 
 function returnTo(place) {
   const node = place && byId(place.id);
-  if (node) window.scrollBy({ top: node.getBoundingClientRect().top - place.top, behavior: "instant" });
+  if (node) {
+    hold(node, () => {
+      window.scrollBy({ top: node.getBoundingClientRect().top - place.top, behavior: "instant" });
+    });
+  }
 }
 
 function coreIn(language) {

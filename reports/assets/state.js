@@ -48,25 +48,27 @@ function goTo(name) {
   showSection(name);
 }
 
-// Parts above may still grow as they are drawn: the section is followed for a moment, until the
-// reader does something or something else scrolls.
 function showSection(name) {
   const section = byId(name);
-  if (!section) return;
+  if (section) hold(section, () => section.scrollIntoView({ block: "start" }));
+}
+
+// Parts above a place may still grow as they are drawn: for a moment it is scrolled to again
+// whenever it moves, until the reader does something or something else scrolls.
+function hold(node, scroll) {
   const until = performance.now() + 1000;
   const stop = new AbortController();
   for (const type of ["wheel", "touchstart", "keydown", "pointerdown"]) {
     window.addEventListener(type, () => stop.abort(), { signal: stop.signal, passive: true });
   }
-  // Where the section stands in the document, and how far the window was scrolled to it.
+  // Where the node stands in the document, and how far the window was scrolled to it.
   let stood = null;
   let scrolled = 0;
   const follow = () => {
-    if (stop.signal.aborted || !section.isConnected) return;
-    const top = section.getBoundingClientRect().top;
-    const stands = top + window.scrollY;
+    if (stop.signal.aborted || !node.isConnected) return;
+    const stands = node.getBoundingClientRect().top + window.scrollY;
     if (stood === null || Math.abs(stands - stood) > 1) {
-      section.scrollIntoView({ block: "start" });
+      scroll();
       stood = stands;
       scrolled = window.scrollY;
     } else if (Math.abs(window.scrollY - scrolled) > 1) {
