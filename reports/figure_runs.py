@@ -21,7 +21,7 @@ def run_figures(data: RunsData) -> Iterator[Figure]:
     """Scores over runs, each quantity by each option, learning curves."""
     level = round(100 * data.confidence)
     yield from _over_runs(data, level)
-    for target in data.targets:
+    for target in data.targets if data.sweep.is_one else ():
         for factor in range(len(data.sweep.factors)):
             yield from _by_factor(data, target, factor, level)
     for stage in data.curves:
@@ -127,7 +127,7 @@ def run_tables(data: RunsData) -> Iterator[Table]:
     scores = [target for target in data.targets if target.kind == "score"]
     if scores:
         yield _score_table(data, scores)
-    if data.sweep.factors and data.targets:
+    if data.sweep.is_one and data.targets:
         yield _ranking(data)
         yield _effects(data)
 

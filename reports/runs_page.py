@@ -25,15 +25,13 @@ PAGE = "comparison.html"
 # Later files use what earlier ones define.
 SCRIPTS = (
     "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js", "help.js",
-    "copy.js", "runs_points.js", "runs_lines.js", "runs_changes.js", "runs_scores.js",
-    "runs_sweep.js", "runs_curves.js", "overview.js", "search.js", "unpack.js", "answer_data.js",
-    "rows.js", *EXAMPLES, "nav.js", "runs_main.js",
+    "copy.js", "curve_math.js", "runs_points.js", "runs_lines.js", "runs_changes.js",
+    "runs_scores.js", "runs_sweep.js", "runs_curves.js", "overview.js", "search.js", "unpack.js",
+    "answer_data.js", "rows.js", *EXAMPLES, "nav.js", "runs_main.js",
 )  # fmt: skip
 STYLES = (
     "page.css", "frame.css", "parts.css", "answers.css", "examples.css", "runs.css", "print.css",
 )  # fmt: skip
-# Areas of words that the script of this page speaks with.
-SPOKEN = ("section.", "list.", "runs.", "mark.", "overview.", "training.", "page.", "answers.")
 
 
 def build_comparison(runs: Sequence[Path], options: ReportConfig, output: Path) -> RunsData:
@@ -108,7 +106,7 @@ def body(data: RunsData, options: ReportConfig, language: Language, answers: boo
 def sections(data: RunsData, answers: bool) -> tuple[str, ...]:
     """The sections that the page has."""
     found = ["runs", "changes", "runs_scores"]
-    if data.sweep.factors:
+    if data.sweep.is_one:
         found.append("sweep")
     found += ["curves", "answers"] if answers else ["curves"]
     return (*found, "runs_provenance")
@@ -155,7 +153,7 @@ def core(data: RunsData, language: Language, answers: AnswerTable | None) -> dic
         return {
             "run": "runs",
             "summary": answers_core(data, answers) if answers else None,
-            "strings": {k: v for k, v in words(language).items() if k.startswith(SPOKEN)},
+            "strings": words(language),
             "confidence": data.confidence,
             "runs": [
                 {"label": label, "finished": row["finished"]}

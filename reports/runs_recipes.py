@@ -18,8 +18,8 @@ from espalier.stages import STAGES
 
 # Keys that decide nothing that is compared.
 SILENT = ("name", "description", "report", "extends")
-# Words of one's own for a key that a recipe does not have.
-ABSENT = None
+# Stands for a key that a recipe does not have, which is not the same as null.
+ABSENT = object()
 _SECRET_KEY = re.compile(r"(?:api_?key|secret|password|token)$", re.IGNORECASE)
 
 
@@ -75,9 +75,9 @@ def _of_manifests(run: Path) -> dict[str, Any]:
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """Dotted keys and leaves; a list of objects with names is entered by name: `models[sft].path`.
 
-    Any other list is one leaf, and so is an empty object.
+    Any other list is one leaf; an empty object has none.
     """
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping):
         found: dict[str, Any] = {}
         for key, inner in value.items():
             found.update(flat(inner, f"{prefix}.{key}" if prefix else str(key)))
@@ -150,6 +150,8 @@ def _shown(value: Any, key: str, run: Path) -> str | None:
     last = key.rsplit(".", 1)[-1]
     if _SECRET_KEY.search(last) and isinstance(value, str):
         return HIDDEN
+    if isinstance(value, float):
+        return repr(value)
     if isinstance(value, str):
         return without_secrets(shown_path(value, run))
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):

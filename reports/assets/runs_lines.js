@@ -17,100 +17,56 @@ function runLinesChart(chart) {
   return figure;
 }
 
-function extent(values) {
-  let low = Infinity;
-  let high = -Infinity;
-  for (const value of values) {
-    if (value < low) low = value;
-    if (value > high) high = value;
-  }
-  return low < high ? [low, high] : [low - (Math.abs(low) * 0.1 || 1), high + (Math.abs(high) * 0.1 || 1)];
-}
-
-// The axis of values: { low, high, at, marks, labels }; `at` turns a value into a share of it.
-// A logarithmic one needs values above zero, and is linear where there are others.
-function valueAxis(values, log) {
-  if (log && values.every((value) => value > 0)) {
-    const [low, high] = extent(values.map(Math.log10));
-    const pad = (high - low) * 0.05;
-    const marks = logMarks(low - pad, high + pad);
-    const at = (value) => (Math.log10(value) - (low - pad)) / (high - low + 2 * pad);
-    return { at, marks, labels: marks.map(compact) };
-  }
-  let [low, high] = extent(values);
-  const pad = (high - low) * 0.05;
-  low = low >= 0 && low < 0.35 * high ? 0 : low - pad;
-  high += pad;
-  const marks = ticks(low, high, 5);
-  return { at: (value) => (value - low) / (high - low), marks, labels: tickLabels(marks) };
-}
-
-// 1, 2 and 5 times the powers of ten between two logarithms; only the powers where they are many.
-function logMarks(low, high) {
-  const heads = high - low > 2.5 ? [1] : [1, 2, 5];
-  const found = [];
-  for (let power = Math.floor(low); power <= Math.ceil(high); power += 1) {
-    for (const head of heads) {
-      const value = Number(`${head}e${power}`);
-      if (Math.log10(value) >= low && Math.log10(value) <= high) found.push(value);
-    }
-  }
-  return found.length > 1 ? found : ticks(10 ** low, 10 ** high, 4).filter((value) => value > 0);
-}
-
-function closest(xs, value) {
-  let best = 0;
-  for (let i = 1; i < xs.length; i += 1) if (Math.abs(xs[i] - value) < Math.abs(xs[best] - value)) best = i;
-  return best;
-}
-
 function drawRunLines(plot, chart, view, width) {
   if (width < 60 || !chart.lines.length) return;
-  const [xLow, xHigh] = extent(chart.lines.flatMap((line) => line.x));
-  const axis = valueAxis(chart.lines.flatMap((line) => [...line.y, ...(line.low ?? []), ...(line.high ?? [])]), chart.log);
+  const [xLow, xHigh] = range(chart.lines.flatMap((line) => line.x));
+  const axis = axisOf(chart.lines.flatMap((line) => [...line.y, ...(line.low ?? []), ...(line.high ?? [])]), chart.log);
   const left = 13 + 6.6 * Math.max(...axis.labels.map((label) => label.length));
   const box = { left, right: width - 8, top: 8, bottom: RUN_LINES_HEIGHT - 22 };
   const sx = (x) => box.left + ((x - xLow) / (xHigh - xLow)) * (box.right - box.left);
-  const sy = (y) => box.bottom - axis.at(y) * (box.bottom - box.top);
+  const sy = (y) => {
+    const place = axis.place(y);
+    return place === null ? null : box.bottom - place * (box.bottom - box.top);
+  };
   const steps = ticks(xLow, xHigh, Math.max(2, Math.floor(width / 60)));
   const names = tickLabels(steps);
   const cursor = svg("g", { class: "cursor", visibility: "hidden" });
-  const paths = chart.lines.map((line) => svg("path", { class: `line s${line.series}`, d: drawn(line.x, line.y, sx, sy) }));
+  const paths = chart.lines.map((line) => svg("path", { class: `line s${line.series}`, d: path(line.x, line.y, sx, sy) }));
   const root = svg(
     "svg",
     { width, height: RUN_LINES_HEIGHT, tabindex: 0, role: "img", "aria-label": chart.title },
-    axis.marks.map((value, i) => [
+    axis.ticks.map((value, i) => [
       svg("line", { class: "grid", x1: box.left, x2: box.right, y1: sy(value), y2: sy(value) }),
       svg("text", { x: box.left - 6, y: sy(value) + 3.5, "text-anchor": "end" }, axis.labels[i]),
     ]),
     steps.map((value, i) =>
       svg("text", { x: sx(value), y: RUN_LINES_HEIGHT - 6, "text-anchor": sx(value) > box.right - 14 ? "end" : "middle" }, names[i]),
     ),
-    chart.lines.map((line) => (line.low ? svg("path", { class: `band s${line.series}`, d: bandPath(line, sx, sy) }) : null)),
+    chart.lines.map((line) => (line.low ? svg("path", { class: `band s${line.series}`, d: bandPath(line.x, line.low, line.high, sx, sy) }) : null)),
     paths,
     cursor,
   );
   const show = () => {
     const off = view.step === null;
     cursor.setAttribute("visibility", off ? "hidden" : "visible");
-    paths.forEach((path, i) => path.classList.toggle("back", !off && i !== view.line));
+    paths.forEach((drawn, i) => drawn.classList.toggle("back", !off && i !== view.line));
     view.read.textContent = off ? view.note : lineText(chart.lines[view.line], view.step);
     if (off) return;
     const line = chart.lines[view.line];
-    const at = closest(line.x, view.step);
+    const at = nearest(line.x, view.step);
     refill(
       cursor,
       svg("line", { x1: sx(line.x[at]), x2: sx(line.x[at]), y1: box.top, y2: box.bottom }),
-      svg("circle", { class: `dot s${line.series}`, cx: sx(line.x[at]), cy: sy(line.y[at]), r: 3.6 }),
+      svg("circle", { class: `dot s${line.series}`, cx: sx(line.x[at]), cy: sy(line.y[at]) ?? box.bottom, r: 3.6 }),
     );
   };
   root.addEventListener("pointermove", (event) => {
     const inside = root.getBoundingClientRect();
     const x = xLow + ((event.clientX - inside.left - box.left) / (box.right - box.left)) * (xHigh - xLow);
     const y = event.clientY - inside.top;
-    const gaps = chart.lines.map((line) => Math.abs(sy(line.y[closest(line.x, x)]) - y));
+    const gaps = chart.lines.map((line) => Math.abs((sy(line.y[nearest(line.x, x)]) ?? Infinity) - y));
     view.line = gaps.indexOf(Math.min(...gaps));
-    view.step = chart.lines[view.line].x[closest(chart.lines[view.line].x, x)];
+    view.step = chart.lines[view.line].x[nearest(chart.lines[view.line].x, x)];
     show();
   });
   const leave = () => { view.step = null; show(); };
@@ -132,22 +88,13 @@ function moveCursor(lines, view, key) {
   if (along === undefined && across === undefined) return false;
   view.line = (view.line + (across ?? 0) + lines.length) % lines.length;
   const xs = lines[view.line].x;
-  const at = view.step === null ? xs.length - 1 : closest(xs, view.step) + (along ?? 0);
+  const at = view.step === null ? xs.length - 1 : nearest(xs, view.step) + (along ?? 0);
   view.step = xs[Math.min(xs.length - 1, Math.max(0, at))];
   return true;
 }
 
 function lineText(line, step) {
-  const at = closest(line.x, step);
+  const at = nearest(line.x, step);
   const range = line.low ? ` [${compact(line.low[at])}, ${compact(line.high[at])}]` : "";
   return `${t("runs.readout", { step: whole(line.x[at]) })} · ${line.label}: ${compact(line.y[at])}${range}`;
-}
-
-function drawn(xs, ys, sx, sy) {
-  return xs.map((x, i) => `${i ? "L" : "M"}${sx(x).toFixed(1)} ${sy(ys[i]).toFixed(1)}`).join("");
-}
-
-function bandPath(line, sx, sy) {
-  const back = line.x.map((x, i) => `L${sx(x).toFixed(1)} ${sy(line.low[i]).toFixed(1)}`).reverse();
-  return `${drawn(line.x, line.high, sx, sy)}${back.join("")}Z`;
 }

@@ -153,7 +153,7 @@ function runScoreCell(core, target, run, reference) {
   const best = metric.higher_is_better ? Math.max(...scale) : Math.min(...scale);
   return el(
     "td",
-    { class: metric.tested && scale.length > 1 && score.value === best ? "num best" : "num" },
+    { class: metric.tested && new Set(scale).size > 1 && score.value === best ? "num best" : "num" },
     el("span", { class: "value" }, metricNumber(metric, score.value, scale), el("span", { class: "unit" }, unitOf(metric))),
     el("span", { class: "interval" }, interval(metric, score.low, score.high, scale)),
     run === reference || !metric.tested ? null : runMark(core, target, run, reference),

@@ -204,6 +204,11 @@ function effectsTable(core, target) {
   );
 }
 
+// What an effect was compared on; one run on either side has no repeats.
+function howKey(effect) {
+  return effect.how === "welch" && !isNumber(effect.mean?.low) ? "runs.how_once" : `runs.how_${effect.how}`;
+}
+
 function effectRow(core, metric, effect, scale) {
   const factor = core.factors[effect.factor];
   const signs = { better: "▲ ", worse: "▼ ", tie: "≈ " };
@@ -222,6 +227,6 @@ function effectRow(core, metric, effect, scale) {
     ),
     el("td", {}, effect.mean && metric.tested ? el("span", { class: `mark ${verdict === "none" ? "tie" : verdict}` }, (signs[verdict] ?? "") + t(`runs.verdict_${verdict}`)) : ""),
     el("td", { class: "num" }, isNumber(effect.p) ? pValue(effect.p) : "–"),
-    el("td", { class: "quiet" }, t(`runs.how_${effect.how}`, { n: effect.mean?.n ?? 0 })),
+    el("td", { class: "quiet" }, t(howKey(effect), { n: effect.mean?.n ?? 0 })),
   );
 }
