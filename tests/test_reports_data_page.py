@@ -91,7 +91,7 @@ def test_totals_and_counts_are_those_of_the_files(folder: Path, page: Page) -> N
 def test_the_funnel_with_its_rules(folder: Path, page: Page) -> None:
     text = words(page)
     assert "Step 0 81 → 67 kept 82.7 % Too close to an earlier instruction −7 Refusal −7" in text
-    assert "Mojibake ~3" in text
+    assert "Wrongly decoded text ~3" in text
     rejects = packed(page)["rejects"]
     for link in page.attributes("a"):
         if "data-rule" in link:
@@ -280,7 +280,8 @@ def test_the_stage(tmp_path: Path) -> None:
     make(tmp_path / "curate")
     context = StageContext("data", tmp_path, tmp_path / "data", None, Shared.model_validate({}))
     found = data_stage.inputs(context)
-    assert {"train.jsonl", "statistics.json", "rejects.jsonl", "templates"} <= set(found)
+    names = {f"curate/{name}" for name in ("train.jsonl", "statistics.json", "rejects.jsonl")}
+    assert names | {"templates"} <= set(found)
     result = data_stage.run(context)
     assert result["outputs"] == [tmp_path / "data.html"]
     assert result["bytes"] == (tmp_path / "data.html").stat().st_size

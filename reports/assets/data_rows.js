@@ -3,6 +3,9 @@
 const ROW_FACTS = ["operator", "teacher", "round", "kind"];
 const ROW_TAGS = ["language", "group", "category", "source"];
 
+// The name of a value: languages and task groups have words of their own.
+const valueName = (key, value) => known(`dp.${key}.${value}`, value);
+
 // The browser of rows; `open(id)` shows where one comes from. Null where the page has none.
 function startRows(lineage, streams) {
   const root = byId("rows-browser");
@@ -18,7 +21,7 @@ function startRows(lineage, streams) {
     label: t("section.rows"),
     pageRows: 10,
     items: shown,
-    fields: [fileField(lineage, shown), ...["language", "source", "group", "category", "operator"].map((key) => valueField(shown, key, t(`dp.field.${key}`)))],
+    fields: [fileField(lineage, shown), ...["language", "source", "group", "category", "operator"].map((key) => named(valueField(shown, key, t(`dp.field.${key}`)), `dp.${key}`))],
     texts: (row) => [row.id, ...row.turns.map((turn) => turn.text), ...row.parents],
     counted: (count) => t("dp.rows_shown", { shown: whole(count), total: whole(shown.length) }),
     card: (row, pattern) => rowCard(row, pattern, open),
@@ -94,15 +97,13 @@ function rowCard(row, pattern, open) {
     el(
       "header",
       {},
-      ROW_TAGS.filter((key) => row[key] !== undefined).map((key) => tag(row[key], t(`dp.field.${key}`))),
+      ROW_TAGS.filter((key) => row[key] !== undefined).map((key) => tag(valueName(key, row[key]), t(`dp.field.${key}`))),
       row.rule === undefined ? null : tag(ruleName(labelled(row)), t("dp.rule")),
       el("code", { class: "entry-id" }, row.id),
     ),
     turnList(row, pattern),
-    rowFacts(row),
-    el(
-      "p",
-      { class: "entry-foot" },
+    rowFacts(
+      row,
       el("button", { type: "button", class: "link", on: { click: () => open(row) } }, t("dp.where_from"), el("span", { class: "visually-hidden" }, ` ${row.id}`)),
     ),
   );
@@ -123,7 +124,7 @@ function turnList(row, pattern) {
   );
 }
 
-function rowFacts(row) {
+function rowFacts(row, button = null) {
   const facts = ROW_FACTS.filter((key) => row[key] !== undefined).map((key) =>
     el("span", { class: "item" }, `${t(`dp.field.${key}`)} `, el("b", {}, el("bdi", {}, row[key]))),
   );
@@ -131,8 +132,8 @@ function rowFacts(row) {
     el("span", { class: "item" }, el("bdi", {}, name), " ", el("b", { class: "num" }, markText(value))),
   );
   const parents = row.parents.length ? el("span", { class: "item" }, t("dp.made_from", { count: whole(row.parents.length) })) : null;
-  if (!facts.length && !marks.length && !parents) return null;
-  return el("p", { class: "row-facts" }, facts, parents, marks);
+  if (!facts.length && !marks.length && !parents && !button) return null;
+  return el("p", { class: "row-facts" }, button, facts, parents, marks);
 }
 
 function markText(value) {
