@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from browsing import WIDTHS, Visit, axe, browser, overflowing, until
 from overview_fixture import overview_run
+from report_fixture import make_run
 
 from espalier.reports.config import ReportConfig
 from espalier.reports.page import build_report
@@ -374,3 +375,46 @@ def test_it_fits_every_window(browser: Any, report: Path, width: int) -> None:
         assert small == []
         found.close()
         assert found.problems == []
+
+
+def test_hostile_names_stay_names_in_every_chart(browser: Any, tmp_path: Path) -> None:
+    names = ["a\"]'} <img src=x onerror=window.hit=1> \\", "__proto__", "constructor\u202e"]
+    models = [(name, name, "stage", 0, 0.3 * place) for place, name in enumerate(names)]
+    run = make_run(
+        tmp_path / "run",
+        rows=30,
+        stages=("evaluate",),
+        models=models,
+        change=lambda text: f"{text}\"'<b>~;&=",
+    )
+    build_report(run, ReportConfig(), run / "report.html")
+    found = Visit(browser, run / "report.html")
+    page = found.open()
+    page.select_option("#baseline", "__proto__")
+    page.select_option("#slice-by", "category")
+    page.locator("#bars-kind label", has_text="Differences").click()
+    for place in range(3):
+        head = page.locator("#slices-table thead button").nth(1 + place)
+        head.click()
+        assert head.locator("xpath=..").get_attribute("aria-sort") == "descending"
+    page.locator("#slices-table tbody th button").first.click()
+    assert 0 < shown(page) < 30
+    page.locator("#slices-table tbody td button").last.click()
+    assert 0 < shown(page) < 30
+    page.locator("#bars-cards button").first.click()
+    assert shown(page) == 30
+    bins = page.locator("#spread-cards figure").last.locator("button")
+    counts = [int(one.split(": ")[-1].split(" ", 1)[0]) for one in labels_of(bins)]
+    place = counts.index(max(counts))
+    bins.nth(place).click()
+    assert shown(page) == max(counts)
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    assert page.evaluate("window.hit") is None
+    assert page.locator("#overview img, #overview b b").count() == 0
+    found.close()
+    assert found.problems == []
+
+
+def labels_of(buttons: Any) -> list[str]:
+    return [str(one.get_attribute("aria-label")) for one in buttons.all()]
