@@ -140,8 +140,11 @@ class AnswerTable:
         for name in (*NUMBERS, REASON):
             value = facts.get(name)
             shown = value if isinstance(value, str) else rounded(value, 3)
-            if shown is not None and isinstance(shown, str) == (name == REASON):
-                columns.setdefault(name, [None] * self.count)[row] = shown
+            if shown is None or isinstance(shown, str) != (name == REASON):
+                continue
+            if name not in columns:
+                columns[name] = [None] * self.count
+            columns[name][row] = shown
 
     def add_note(self, row: int, kind: str, note: Mapping[str, Any]) -> None:
         """A record of the judge: `kind` is marks (of an answer) or verdicts (of a pair)."""

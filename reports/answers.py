@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TEXT_COLUMNS = ("id", "model", "prompt", "reference", "answer", *LABELS)
 NOTES = {"marks": "judge_marks.jsonl", "verdicts": "judge_pairs.jsonl"}
 BATCH = 512
+BUFFER = 1 << 16
 
 
 def read_answers(
@@ -113,10 +114,12 @@ def _read_scores(path: Path, table: AnswerTable, summary: Mapping[str, Any]) -> 
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        # Buffered, or Arrow reads the whole file ahead.
+        with pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
             _check_columns(path, file.schema_arrow.names)
             scores = Scores(file.schema_arrow)
-            for batch in file.iter_batches(BATCH, columns=[*TEXT_COLUMNS, *scores.names]):
+            columns = [*TEXT_COLUMNS, *scores.names]
+            for batch in file.iter_batches(BATCH, columns=columns, use_threads=False):
                 scores.add(batch, _add_batch(batch, table))
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise InputError(
