@@ -112,10 +112,33 @@ class Command:
         assert self.process.stdout is not None
         self.process.stdout.close()
 
+    def end(self) -> None:
+        """Kill it if it still runs: what a test that failed leaves behind."""
+        if self.process.poll() is None:
+            self.kill()
+
     def stop(self) -> tuple[int, str]:
         self.process.send_signal(signal.SIGINT)
         out, _ = self.process.communicate(timeout=60)
         return self.process.returncode, "".join(self.lines) + out
+
+
+class Commands:
+    """Starts commands; all of them have ended when the block has."""
+
+    def __init__(self) -> None:
+        self.started: list[Command] = []
+
+    def __enter__(self) -> Commands:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for command in self.started:
+            command.end()
+
+    def start(self, run: Path, port: int = 0, *more: str) -> Command:
+        self.started.append(Command(run, port, *more))
+        return self.started[-1]
 
 
 def wait_for(condition: Any, seconds: float = 60) -> None:

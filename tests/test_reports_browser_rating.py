@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from browsing import ARGUMENTS, CHROMIUM, WIDTHS, Visit, axe, browser, overflowing, until
-from rating_fixture import Command, Rater, rated_run, stored, wait_for
+from rating_fixture import Command, Commands, Rater, rated_run, stored, wait_for
 from test_reports_page import HOSTILE
 
 from espalier.evaluate.agreement import krippendorff
@@ -146,6 +146,27 @@ def test_rating_goes_on_after_the_page_was_closed_and_for_each_person(visit: Vis
     prompts = [prefer(page, "answer")[0] for _ in range(3)]
     assert prompts == [prompt for prompt, _ in shown]
     assert page.locator(".rate-head bdi").inner_text() == "Bo B."
+
+
+def test_at_the_end_of_one_part_the_next_is_offered(browser: Any, tmp_path: Path) -> None:
+    folder = rated_run(tmp_path / "run", rows=3)
+    build_report(folder, ReportConfig(), folder / "report.html")
+    found = Visit(browser, folder / "report.html")
+    page = found.open("#rating")
+    begin(page)
+    while page.locator(".rate-verdict").count():
+        press(page, "0")
+    assert "everything" in page.locator(".rate-end").inner_text()
+    until(page, lambda: page.locator(".rate-progress").count() == 1)
+    page.locator(".rate-back").click()
+    until(page, lambda: page.locator(".rate-verdict.chosen[data-verdict=tie]").count() == 1)
+    page.locator(".rate-verdict[data-verdict=B]").click()
+    until(page, lambda: page.locator(".rate-end").count() == 1)
+    page.locator(".rate-on").click()
+    until(page, lambda: page.locator(".rate-mark").count() == 5)
+    assert "rate=quality" in page.url
+    found.close()
+    assert found.problems == []
 
 
 def test_marks_by_keyboard_skip_back_and_again(visit: Visit, tmp_path: Path) -> None:
@@ -361,6 +382,12 @@ class Guest:
         return self.page
 
 
+@pytest.fixture
+def commands() -> Iterator[Commands]:
+    with Commands() as found:
+        yield found
+
+
 @pytest.fixture(scope="module")
 def command(run: Path) -> Iterator[Command]:
     started = Command(run, 0, "--rubric", "quality", "--rubric", "hhh")
@@ -472,9 +499,11 @@ def test_a_page_of_another_origin_can_neither_rate_nor_read(
 
 @pytest.mark.slow
 @pytest.mark.ci_slice
-def test_a_killed_server_loses_no_rating_of_a_page(browser: Any, tmp_path: Path) -> None:
+def test_a_killed_server_loses_no_rating_of_a_page(
+    browser: Any, tmp_path: Path, commands: Commands
+) -> None:
     folder = rated_run(tmp_path / "run")
-    command = Command(folder)
+    command = commands.start(folder)
     guest = Guest(browser, command.url)
     page = guest.open()
     begin(page)
@@ -488,7 +517,7 @@ def test_a_killed_server_loses_no_rating_of_a_page(browser: Any, tmp_path: Path)
     page.keyboard.press("2")
     page.keyboard.press("2")
     assert counts(page)[0] == 3
-    command = Command(folder, command.port)
+    command = commands.start(folder, command.port)
     until(page, lambda: counts(page)[0] == 4)
     assert page.locator("#rating-trouble").is_hidden()
     assert len(stored(folder)) == 4
@@ -498,7 +527,7 @@ def test_a_killed_server_loses_no_rating_of_a_page(browser: Any, tmp_path: Path)
     page.keyboard.press("2")
     until(page, lambda: "does not answer" in page.locator("#rating-trouble").inner_text())
     page.close()
-    command = Command(folder, command.port)
+    command = commands.start(folder, command.port)
     assert len(stored(folder)) == 4
     guest.page = guest.new_page()
     page = guest.open()
@@ -513,10 +542,10 @@ def test_a_killed_server_loses_no_rating_of_a_page(browser: Any, tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.ci_slice
-def test_a_killed_browser_loses_no_rating(browser: Any, tmp_path: Path) -> None:
+def test_a_killed_browser_loses_no_rating(browser: Any, tmp_path: Path, commands: Commands) -> None:
     """`kill -9` of two whole browsers right after "Saved"; new ones go on where they were."""
     folder = rated_run(tmp_path / "run")
-    command = Command(folder)
+    command = commands.start(folder)
     for turn in (1, 2):
         opened = []
         for name in ("Ann", "Bo"):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rating_fixture import Command, Rater, rated_run, serving, stored
+from rating_fixture import Commands, Rater, rated_run, serving, stored
 
 from espalier.cli import main
 from espalier.rating_store import FOLDER
@@ -244,12 +244,18 @@ def test_what_cannot_be_written_is_told_and_not_taken_for_saved(tmp_path: Path) 
     assert len(kept) == codes.count(200)
 
 
+@pytest.fixture
+def commands() -> Iterator[Commands]:
+    with Commands() as found:
+        yield found
+
+
 @pytest.mark.slow
 @pytest.mark.ci_slice
-def test_a_killed_server_loses_nothing_and_goes_on(tmp_path: Path) -> None:
+def test_a_killed_server_loses_nothing_and_goes_on(tmp_path: Path, commands: Commands) -> None:
     """`kill -9` while two people rate; the same command, the same port, the same token."""
     run = rated_run(tmp_path / "run", rows=60)
-    command = Command(run)
+    command = commands.start(run)
     port, token = command.port, command.token
     saved: list[tuple[str, str]] = []
     lock = threading.Lock()
@@ -281,13 +287,16 @@ def test_a_killed_server_loses_nothing_and_goes_on(tmp_path: Path) -> None:
         with lock:
             before = list(saved)
         assert set(before) <= {(row["rater"], row["item"]) for row in stored(run)}
-        command = Command(run, port)
+        command = commands.start(run, port)
         assert command.token == token
     for thread in threads:
         thread.join()
     code, out = command.stop()
     assert code == 0 and "Traceback" not in out and "ratings preferences" in out
     kept = [(row["rater"], row["item"]) for row in stored(run)]
-    assert len(kept) == len(set(kept)) and set(saved) == set(kept)
+    assert len(kept) == len(set(kept)) and set(saved) <= set(kept)
+    # A kill between the writing and the answer leaves a rating that its rater was not told of.
+    assert len(kept) - len(saved) <= 4
+    assert {item for rater, item in kept if rater == "ann"} == {i for r, i in kept if r == "bo"}
     # Ended in order, everything is in the one file.
     assert {path.name for path in (run / FOLDER).iterdir()} == {".token", "ratings.sqlite"}

@@ -131,9 +131,12 @@ class RatingDesk {
 
   drawEnd(done) {
     refill(this.item, el("p", { class: "rate-end" }, t(done ? "rating.all_done" : "rating.nothing_left")));
-    refill(this.form, el("div", { class: "rate-rest" }, done ? el("button", { type: "button", class: "rate-back", on: { click: () => this.goBack() } }, t("rating.back")) : null));
+    const after = this.parts[this.parts.indexOf(this.rubric) + 1]?.name;
+    refill(this.form, el("div", { class: "rate-rest" },
+      done ? el("button", { type: "button", class: "rate-back", on: { click: () => this.goBack() } }, t("rating.back")) : null,
+      after ? el("button", { type: "button", class: "primary rate-on", on: { click: () => this.openPart(after) } }, t("rating.go_on", { part: partName(after) })) : null,
+    ));
     this.far.open = true;
-    this.options.ended?.();
   }
 
   async save(said) {

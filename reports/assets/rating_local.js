@@ -14,7 +14,7 @@ class LocalRatings {
   }
 
   async about() {
-    return { parts: [{ name: PAIRS }, ...this.rubrics] };
+    return { parts: this.models.length > 1 ? [{ name: PAIRS }, ...this.rubrics] : this.rubrics };
   }
 
   // The items in the order in which all raters are asked, made when first needed.
