@@ -29,6 +29,13 @@ function openExamples(filter = {}) {
   goTo("answers");
 }
 
+// The part of the page that an address names; an example that it names, where there is one.
+function revealSection(name) {
+  const { page } = examplesNow;
+  if (name === "answers" && page?.open) page.frame.node.scrollIntoView({ block: "start" });
+  else showSection(name);
+}
+
 class Examples {
   constructor(root, answers, core) {
     this.answers = answers;

@@ -13,20 +13,28 @@ class ExampleControls {
     this.hint = el("span", { class: "hint", id: "search-hint", role: "status" });
     this.search = this.searchField();
     this.modes = el("div", {});
-    this.sorts = judged ? select("sort", t("answers.order"), []) : null;
+    this.sorts = select("sort", t("answers.order"), []);
     this.views = this.segments("view", VIEWS, (view) => t(`examples.view_${view}`));
     this.node = el(
       "form",
       { class: "controls example-controls", role: "search", on: { submit: (event) => event.preventDefault() } },
-      el("div", { class: "field search" }, this.search, this.hint),
-      several ? el("fieldset", { class: "segments modes" }, el("legend", {}, t("answers.show")), this.modes) : null,
-      el("fieldset", { class: "segments views" }, el("legend", {}, t("examples.view")), this.views),
-      several ? select("a", t("answers.model_a"), models) : null,
-      several ? select("b", t("answers.model_b"), models) : null,
-      judged ? select("metric", t("answers.metric"), judging.map((one) => [one.name, one.label])) : null,
-      this.sorts,
-      select("diff", t("examples.diff"), DIFFS.map((name) => [name, name])),
-      el("div", { class: "menus" }, filterMenu(page), models.length > 1 ? columnMenu(page) : null),
+      el(
+        "div",
+        { class: "control-line" },
+        el("div", { class: "field search" }, this.search, this.hint),
+        el("fieldset", { class: "segments modes" }, el("legend", {}, t("answers.show")), this.modes),
+        el("fieldset", { class: "segments views" }, el("legend", {}, t("examples.view")), this.views),
+      ),
+      el(
+        "div",
+        { class: "control-line" },
+        several ? select("a", t("answers.model_a"), models) : null,
+        several ? select("b", t("answers.model_b"), models) : null,
+        judged ? select("metric", t("answers.metric"), judging.map((one) => [one.name, one.label])) : null,
+        this.sorts,
+        select("diff", t("examples.diff"), DIFFS.map((name) => [name, name])),
+        el("div", { class: "menus" }, filterMenu(page), several ? columnMenu(page) : null),
+      ),
     );
   }
 
@@ -66,10 +74,8 @@ class ExampleControls {
     if (document.activeElement !== this.query) this.query.value = get("q");
     this.hint.textContent = page.plain ? t("answers.bad_regex") : "";
     this.syncModes(names);
-    if (this.sorts) {
-      const sorts = page.sorts().map((sort) => [sort, t(`examples.sort_${sort}`, names)]);
-      refill(this.sorts.querySelector("select"), sorts.map(([value, label]) => option(value, label, page.ask.sort)));
-    }
+    const sorts = page.sorts().map((sort) => [sort, t(`examples.sort_${sort}`, names)]);
+    refill(this.sorts.querySelector("select"), sorts.map(([value, label]) => option(value, label, page.ask.sort)));
     const diff = this.node.querySelector("select[name=diff]");
     const diffs = DIFFS.filter((name) => name !== "a" || page.several);
     refill(diff, diffs.map((name) => option(name, t(`examples.diff_${name}`, names), page.diff)));

@@ -5,7 +5,7 @@
 const NO_MARKS = new Set(["id", "model", "rubric", "reason", "reply", "unread"]);
 
 function exampleDetails(page, row) {
-  return [scoresOf(page, row), verdictsOf(page, row)];
+  return [scoresOf(page, row), verdictsOf(page, row), lineageLink(page.answers.id(row))];
 }
 
 function scoresOf(page, row) {

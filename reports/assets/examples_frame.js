@@ -9,8 +9,8 @@ class ExampleFrame {
     this.status = el("p", { class: "status", role: "status" });
     this.said = el("p", { class: "said-now", role: "status" });
     this.place = el("span", { class: "num quiet" });
-    this.previous = el("button", { type: "button", "data-step": "previous", on: { click: step(-1) } }, `↑ ${t("answers.previous")}`);
-    this.next = el("button", { type: "button", "data-step": "next", on: { click: step(1) } }, `↓ ${t("answers.next")}`);
+    this.previous = el("button", { type: "button", "data-step": "previous", on: { click: step(-1) } }, `↑ ${t("examples.previous")}`);
+    this.next = el("button", { type: "button", "data-step": "next", on: { click: step(1) } }, `↓ ${t("examples.next")}`);
     this.heads = el("div", { class: "example-heads", "aria-hidden": "true" });
     this.box = el("div", { class: "examples-box", role: "feed", tabindex: "0", "aria-label": t("section.answers") }, this.heads);
     this.empty = el("p", { class: "empty" }, t("answers.nothing"));

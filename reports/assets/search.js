@@ -22,6 +22,7 @@ function highlighted(text, pattern, most = Infinity) {
   const nodes = [];
   let from = 0;
   let count = 0;
+  pattern.lastIndex = 0;
   for (const match of text.matchAll(pattern)) {
     if (count >= most) break;
     if (!match[0]) continue;
