@@ -330,6 +330,8 @@ def test_choices_of_the_overview_survive_a_switch_of_language(visit: Visit) -> N
         "总体" in page.locator("#verdicts").inner_text()
         or "最好" in page.locator("#verdicts").inner_text()
     )
+    metrics = page.locator("#answers-browser select[name=metric] option").all_inner_texts()
+    assert "留出奖励" in metrics and "Held-out reward" not in metrics
     page.locator("#judge .part").first.click()
     until(page, lambda: "answers" in page.url)
 

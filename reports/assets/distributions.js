@@ -20,12 +20,20 @@ function startDistributions(view) {
   openAnswers().then(
     (answers) => {
       view.answers = answers;
+      if (answers) nameMetrics(answers, view.summary);
       drawDistributions(view);
     },
     () => {
       // What is wrong with the answers is said where they are shown.
     },
   );
+}
+
+// Answers are packed once for all languages: their metrics are called as the summary calls them.
+function nameMetrics(answers, summary) {
+  for (const metric of answers.metrics) {
+    metric.label = summary.metrics.find((one) => one.name === metric.name)?.label ?? metric.label;
+  }
 }
 
 function drawDistributions(view) {
