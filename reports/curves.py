@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from espalier.reports import reward_facts
+from espalier.reports.retold import retell
 from espalier.reports.runfiles import number, read_lines, read_object, rounded
 from espalier.reports.strings import known, pretty, t
 
@@ -169,9 +170,16 @@ def accuracy_bars(value: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         parts = value.get(group) or {}
         for name, facts in parts.items() if group != "by_source" or len(parts) > 1 else ():
             if isinstance(facts, Mapping) and number(facts.get("accuracy")) is not None:
-                label = t(f"accuracy.{group}", name=pretty(name) if group == "by_kind" else name)
+                label = t(f"accuracy.{group}", name=_part_name(group, str(name)))
                 bars.append({"label": label, "n": facts.get("n"), **_interval(facts)})
     return bars
+
+
+def _part_name(group: str, name: str) -> str:
+    """Kinds of pairs and languages by their words, sources by their names."""
+    if group == "by_kind":
+        return known(f"kind.{name}", pretty(name))
+    return known(f"dp.language.{name}", name) if group == "by_language" else name
 
 
 def _interval(facts: Mapping[str, Any]) -> dict[str, float | None]:
@@ -225,7 +233,7 @@ def alarms(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         step = number(row.get("step"))
         entry = found.setdefault(
             kind,
-            {"kind": kind, "message": str(row.get("message", "")), "count": 0, "steps": []},
+            {"kind": kind, "message": retell(str(row.get("message", ""))), "count": 0, "steps": []},
         )
         entry["count"] += 1
         if step is not None:

@@ -113,4 +113,11 @@ def core(data: RunData, language: Language) -> dict[str, Any]:
         "summary": overview_core(data.summary, with_rows) if data.summary else None,
         "curves": data.curves,
         "rubrics": rubrics(),
+        "lineage": from_data(data),
     }
+
+
+def from_data(data: RunData) -> bool:
+    """Whether prompts of the evaluation are among the rows of the data, so can be walked back."""
+    rows = data.dataset.lineage["rows"] if data.dataset else []
+    return data.answers is not None and any(row["id"] in data.answers.rows for row in rows)

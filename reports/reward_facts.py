@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from espalier.reports.retold import retell
 from espalier.reports.runfiles import number
 from espalier.reports.strings import t
 
@@ -66,7 +67,8 @@ def facts(value: Facts | None) -> list[dict[str, str]]:
 def statement(value: Facts | None) -> list[str]:
     """The sentences of the reliability statement."""
     said = (value or {}).get("reliability")
-    return [text for text in said if isinstance(text, str)] if isinstance(said, list) else []
+    rows = said if isinstance(said, list) else []
+    return [retell(text) for text in rows if isinstance(text, str)]
 
 
 def _part(value: Any, key: str) -> Facts:

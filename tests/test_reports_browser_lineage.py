@@ -145,6 +145,18 @@ def test_everything_of_the_data_is_in_the_section(visit: Visit) -> None:
     assert "1.75 USD" in text
 
 
+def test_a_prompt_of_the_evaluation_leads_to_its_row(visit: Visit) -> None:
+    page = visit.open("#answers")
+    first = page.locator(f"article.example[data-id='{0:016x}']")
+    first.locator("[data-action=open]").click()
+    first.locator("[data-action=lineage]").click()
+    opened = page.locator(".entry.opened")
+    opened.wait_for()
+    assert "Held out." in opened.inner_text()
+    assert "It came from the source tasks; no other row stands behind it." in opened.inner_text()
+    assert f"row.id={0:016x}" in page.url
+
+
 @pytest.mark.slow
 @pytest.mark.ci_slice
 def test_no_serious_fault(visit: Visit) -> None:

@@ -220,7 +220,7 @@ def test_accuracy_bars() -> None:
         ("Style", 0.8, 5),
     ]
     spoken = accuracy_bars({"by_language": {"zh": {"n": 3, "accuracy": 1.0}}})
-    assert [bar["label"] for bar in spoken] == ["Language: zh"]
+    assert [bar["label"] for bar in spoken] == ["Language: Chinese"]
     assert accuracy_bars(None) == []
 
 
@@ -326,7 +326,7 @@ def test_every_word_is_there_and_used() -> None:
         for name in ("action", "field", "file", "group", "language", "length", "quality", "role",
                      "shared")
     }  # fmt: skip
-    parts |= {"step.", "dp.origin_"}
+    parts |= {"step.", "kind.", "dp.origin_"}
     literal = {key for key in words() if f'"{key}"' in text or f"'{key}'" in text}
     unused = {k for k in words() if k not in literal and not any(k.startswith(p) for p in parts)}
     assert unused == set()

@@ -1,10 +1,12 @@
 // Start of the components about data: what is packed is unpacked when it comes near the window,
 // or when the address asks for it.
 
-const dataKept = { promise: null, observer: null, rows: null };
+const dataKept = { promise: null, observer: null, rows: null, rejects: null, prompts: false };
 const DATA_KEYS = ["row.", "reject.", "pair.", "shared."];
 
-async function startData({ atOnce = false } = {}) {
+// `prompts`: whether prompts of the evaluation are among the rows.
+async function startData({ atOnce = false, prompts = false } = {}) {
+  dataKept.prompts = prompts;
   const roots = [...document.querySelectorAll("[data-browser]")];
   dataKept.observer?.disconnect();
   dataKept.rows = null;
@@ -79,6 +81,13 @@ function startRuleLinks() {
       dataKept.rejects.controls.querySelector("input").focus({ preventScroll: true });
     });
   }
+}
+
+// For the examples: the way from a prompt to where it comes from; null where the data know none.
+function lineageLink(id) {
+  if (!dataKept.prompts) return null;
+  const button = el("button", { type: "button", class: "link", "data-action": "lineage", on: { click: () => openLineage(id) } }, t("dp.prompt_from"));
+  return el("p", { class: "lineage-link" }, button);
 }
 
 // For other parts of the page: shows where a row of the data comes from, by its id.

@@ -21,7 +21,7 @@ async function startPage(core) {
   startCopying();
   if (core.summary) startOverview(core.summary);
   startTraining(core.curves);
-  await startData();
+  await startData({ prompts: core.lineage });
   if (first && state.at) showSection(state.at);
   await startExamples(core);
   // What stands above has its height only now.

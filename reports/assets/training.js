@@ -112,7 +112,7 @@ function accuracyCard(bars) {
 
 function sampleList(samples) {
   const list = el("div", { class: "samples" });
-  const details = el("details", { class: "more" }, el("summary", {}, t("training.samples")), list);
+  const details = el("details", { class: "more" }, el("summary", {}, t("training.samples")), el("p", { class: "quiet" }, t("training.samples_intro")), list);
   details.addEventListener("toggle", () => {
     if (details.open && !list.childElementCount) refill(list, samples.map(sampleCard));
   });
