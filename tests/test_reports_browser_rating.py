@@ -133,6 +133,14 @@ def test_rating_goes_on_after_the_page_was_closed_and_for_each_person(visit: Vis
     total = counts(page)[1]
     shown = [prefer(page, "answer") for _ in range(3)]
     following = seen(page)
+    # Other files of this machine may write into the same place.
+    page.evaluate("""() => {
+      const key = Object.keys(localStorage).find((name) => name.startsWith('espalier-rating/'));
+      const { id } = JSON.parse(localStorage.getItem(key));
+      for (const odd of ['null', '5', '{', '{"id": 1}', `{"id": "${id}", "verdict": "Z"}`]) {
+        localStorage.setItem(key.replace('Ann', `<b>${odd.length}`), odd);
+      }
+    }""")
     page.close()
     page = visit.context.new_page()
     page.goto(visit.url + "#rating&rate=pairs")
@@ -148,6 +156,7 @@ def test_rating_goes_on_after_the_page_was_closed_and_for_each_person(visit: Vis
     assert page.locator(".rate-head bdi").inner_text() == "Bo B."
 
 
+@pytest.mark.slow
 def test_at_the_end_of_one_part_the_next_is_offered(browser: Any, tmp_path: Path) -> None:
     folder = rated_run(tmp_path / "run", rows=3)
     build_report(folder, ReportConfig(), folder / "report.html")

@@ -118,11 +118,8 @@ class LocalRatings {
     for (let i = 0; i < localStorage.length; i += 1) {
       const key = localStorage.key(i);
       if (!key.startsWith(RATING_KEY)) continue;
-      try {
-        found.push([key, JSON.parse(localStorage.getItem(key))]);
-      } catch {
-        // Not written by this page.
-      }
+      const value = keptRating(localStorage.getItem(key));
+      if (value) found.push([key, value]);
     }
     return found;
   }
@@ -178,6 +175,17 @@ class LocalRatings {
       taken += 1;
     }
     return taken;
+  }
+}
+
+// What this page wrote; null for anything else, as other files of this machine share the place.
+function keptRating(text) {
+  try {
+    const value = JSON.parse(text);
+    const marks = typeof value.marks === "object" && value.marks !== null;
+    return marks || Object.hasOwn(WORTH, value.verdict) ? value : null;
+  } catch {
+    return null;
   }
 }
 
