@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,17 +38,8 @@ def visit(browser: Any, report: Path) -> Iterator[Visit]:
     assert found.problems == []
 
 
-@pytest.fixture(scope="module")
-def table(report: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """The row scores by (id, model), read without the code under test."""
-    import pyarrow.parquet
-
-    rows = pyarrow.parquet.read_table(report.parent / "evaluate/scores.parquet").to_pylist()
-    return {(row["id"], row["model"]): row for row in rows}
-
-
 def shown(page: Any) -> int:
-    return int(page.locator(".status").inner_text().split(" of ")[0].replace(",", ""))
+    return int(page.locator(".frame-bar .status").inner_text().split(" of ")[0].replace(",", ""))
 
 
 def test_a_baseline_changes_the_marks(visit: Visit, report: Path) -> None:
@@ -87,101 +77,12 @@ def test_metric_tooltip_by_keyboard(visit: Visit) -> None:
     assert page.locator("#tip").is_hidden()
 
 
-def test_modes_count_what_they_say(visit: Visit, table: dict[Any, Any]) -> None:
-    page = visit.open()
-    ids = list(dict.fromkeys(identity for identity, _ in table))
-    models = ("base", "base-3shot", "sft", "ppo")
-    different = sum(len({table[i, m]["answer"].strip() for m in models}) > 1 for i in ids)
-    assert shown(page) == ROWS
-    page.check("input[name=mode][value=different]", force=True)
-    assert shown(page) == different
-    for metric, sign in (("exact_match", 1), ("perplexity", -1)):
-        page.select_option("select[name=metric]", metric)
-        for mode, factor in (("a", -1), ("b", 1)):
-            page.check(f"input[name=mode][value={mode}]", force=True)
-            wins = sum(
-                sign * factor * (table[i, "ppo"][metric] - table[i, "sft"][metric]) > 0 for i in ids
-            )
-            assert shown(page) == wins
-    page.select_option("select[name=b]", "base")
-    assert "Base better" in page.locator(".segments").inner_text()
-    page.click("button.reset")
-    assert shown(page) == ROWS
-
-
-def test_search_with_highlight_and_plain_fallback(visit: Visit, table: dict[Any, Any]) -> None:
-    page = visit.open()
-    prompts = {identity: row["prompt"] for (identity, _), row in table.items()}
-    search = page.locator("input[name=q]")
-    query = "^how.*item 00[0-4]|下面.*item 01"
-    search.fill(query)
-    matching = sum(bool(re.search(query, prompt, re.IGNORECASE)) for prompt in prompts.values())
-    assert 0 < matching < ROWS
-    until(page, lambda: shown(page) == matching)
-    assert page.locator(".row .prompt mark").count() == matching
-    assert page.locator(".row .prompt mark").last.inner_text().startswith("下面")
-    search.fill("ITEM 02")
-    expected = sum("item 02" in prompt.lower() for prompt in prompts.values())
-    until(page, lambda: shown(page) == expected)
-    search.fill("list. (")
-    until(page, lambda: shown(page) == 0)
-    assert "plain text" in page.locator(".hint").inner_text()
-    page.click("button.reset")
-    assert page.locator("input[name=q]").input_value() == ""
-    assert page.locator("mark").count() == 0
-
-
-def test_filters_pages_columns_and_order(visit: Visit, table: dict[Any, Any]) -> None:
-    page = visit.open()
-    assert page.locator("article.row").count() == 20
-    first = page.locator(".row-id").first.inner_text()
-    page.get_by_role("button", name="Next").click()
-    assert page.locator(".row-id").first.inner_text() != first
-    assert "21–40 of 60" in page.locator(".pager").inner_text()
-    page.select_option("select[name=lang]", "zh")
-    zh = {identity for (identity, _), row in table.items() if row["language"] == "zh"}
-    assert shown(page) == len(zh)
-    page.select_option("select[name=cat]", "plural")
-    both = {i for i in zh if table[i, "sft"]["category"] == "plural"}
-    assert shown(page) == len(both)
-    assert page.locator(".answer h4").count() == 4 * len(both)
-    page.uncheck("input[name=column][value=base]")
-    assert page.locator(".answer h4").count() == 3 * len(both)
-    page.click("button.reset")
-    page.select_option("select[name=metric]", "reward")
-    page.select_option("select[name=sort]", "gap")
-    gaps = {i: abs(table[i, "ppo"]["reward"] - table[i, "sft"]["reward"]) for i, _ in table}
-    order = sorted(gaps, key=lambda i: -gaps[i])[:20]
-    assert page.locator(".row-id").all_inner_texts() == order
-    page.locator(".row-scores summary").first.click()
-    until(page, lambda: page.locator(".score-table tbody tr").count() == 7 + 3)
-
-
-def test_what_was_chosen_is_restored_from_the_address(visit: Visit) -> None:
-    page = visit.open()
-    page.check("input[name=mode][value=b]", force=True)
-    page.select_option("select[name=metric]", "perplexity")
-    page.select_option("select[name=lang]", "en")
-    page.locator("input[name=q]").fill("item|の&=#")
-    until(page, lambda: "q=" in page.url)
-    before = page.locator(".status").inner_text()
-    url = page.url
-    page.reload()
-    page.wait_for_selector("html[data-ready]")
-    assert page.url == url
-    assert page.locator("input[name=mode][value=b]").is_checked()
-    assert page.locator("select[name=metric]").input_value() == "perplexity"
-    assert page.locator("select[name=lang]").input_value() == "en"
-    assert page.locator("input[name=q]").input_value() == "item|の&=#"
-    assert page.locator(".status").inner_text() == before
-
-
 def test_a_broken_address_does_no_harm(visit: Visit) -> None:
     page = visit.open(
         "#answers&mode=nonsense&a=%E0%A4%A&metric=__proto__&page=-7&vs=x&hide=a,b&by=q"
     )
     assert shown(page) == ROWS
-    assert page.locator("article.row").count() == 20
+    assert page.locator("article.example").count() > 1
 
 
 def test_theme(visit: Visit) -> None:
@@ -203,17 +104,6 @@ def test_theme(visit: Visit) -> None:
     page.emulate_media(media="print")
     assert paper() == "rgb(255, 255, 255)"
     assert page.locator(".controls").is_hidden()
-
-
-def test_a_group_leads_to_its_answers(visit: Visit) -> None:
-    page = visit.open()
-    page.select_option("#slice-by", "category")
-    page.select_option("#slice-metric", "reward")
-    assert page.locator(".heat tbody tr").count() == 12
-    page.get_by_role("button", name="plural").click()
-    assert page.locator("select[name=cat]").input_value() == "plural"
-    assert shown(page) == 5
-    assert page.url.split("#")[1].startswith("answers")
 
 
 def test_charts_read_out_values(visit: Visit, report: Path) -> None:
@@ -252,7 +142,7 @@ def test_nothing_is_wider_than_the_window(browser: Any, report: Path, width: int
         box.evaluate("node => { node.scrollLeft = 200; }")
         left = box.locator("tbody th").first.evaluate("node => node.getBoundingClientRect().left")
         assert left == pytest.approx(box.bounding_box()["x"], abs=2)
-        columns = page.locator(".row").first.locator(".answer")
+        columns = page.locator("article.example").first.locator(".answer")
         tops = columns.evaluate_all("nodes => nodes.map(n => n.getBoundingClientRect().top)")
         assert len(set(tops)) == len(tops)
     visit.close()
@@ -280,8 +170,8 @@ def test_hostile_text_runs_nothing(browser: Any, tmp_path: Path) -> None:
     page = visit.open("#q=%3Cimg%20src%3Dx%20onerror%3Dhit%3D1%3E")
     page.click("button.reset")
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
-    while page.get_by_role("button", name="Next").is_enabled():
-        page.get_by_role("button", name="Next").click()
+    while page.locator("[data-step=next]").is_enabled():
+        page.click("[data-step=next]")
     page.locator("button.term").first.focus()
     page.wait_for_timeout(100)
     assert page.evaluate("window.hit") is None
@@ -322,7 +212,7 @@ def test_ten_thousand_prompts_open_and_few_are_drawn(browser: Any, tmp_path: Pat
     visit = Visit(browser, run / "report.html")
     page = visit.open()
     assert shown(page) == 10_000
-    assert page.locator("article.row").count() <= 50
+    assert page.locator("#answers *").count() <= 3000
     page.locator("input[name=q]").fill("item 1234 ")
     until(page, lambda: shown(page) == 0)
     page.locator("input[name=q]").fill("item")

@@ -1,4 +1,4 @@
-"""The examples in a real browser: every control driven, its effect held against the result files."""
+"""The examples in a real browser: every control driven, its effect held against the files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -177,6 +178,8 @@ def test_modes_show_what_they_say(visit: Visit, table: Table) -> None:
     )
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_where_judges_disagree(visit: Visit, table: Table) -> None:
     page = visit.open()
     page.select_option("select[name=metric]", "reward")
@@ -200,6 +203,7 @@ def test_where_judges_disagree(visit: Visit, table: Table) -> None:
     assert f"accuracy {index % 5 + 1}" in marks and f"Because of reason {index}." in marks
 
 
+@pytest.mark.slow
 def test_search_with_highlight_and_plain_fallback(visit: Visit, table: Table) -> None:
     page = visit.open()
     prompts = {identity: row["prompt"] for (identity, _), row in table.items()}
@@ -270,6 +274,7 @@ def test_filters_are_chips_that_can_be_removed(visit: Visit, table: Table) -> No
     assert shown(page) == ROWS and page.locator(".chip").count() == 0
 
 
+@pytest.mark.slow
 def test_a_range_of_scores(visit: Visit, table: Table) -> None:
     page = visit.open()
     page.click("summary[data-menu=filters]")
@@ -283,6 +288,7 @@ def test_a_range_of_scores(visit: Visit, table: Table) -> None:
     assert page.locator(".chip bdi").inner_text() == "SFT · ROUGE-L: 20.0 % to 55.5 %"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sort", "key"),
     [
@@ -303,6 +309,7 @@ def test_order(visit: Visit, table: Table, sort: str, key: Callable[[Any, Any], 
     assert shown(page) == ROWS
 
 
+@pytest.mark.slow
 def test_columns(visit: Visit) -> None:
     page = visit.open()
     page.click("summary[data-menu=columns]")
@@ -316,6 +323,7 @@ def test_columns(visit: Visit) -> None:
     assert page.locator("article.example").first.locator(".answer").count() == 3
 
 
+@pytest.mark.slow
 def test_heads_tell_the_mean_of_what_is_listed(visit: Visit, table: Table) -> None:
     page = visit.open("#metric=exact_match&where=is~language~zh")
     zh = [i for i in identities(table) if table[i, "sft"]["language"] == "zh"]
@@ -338,6 +346,7 @@ def scroll_to(page: Any, row: int) -> None:
     until(page, there)
 
 
+@pytest.mark.slow
 def test_changes_are_marked_by_word_and_by_character(visit: Visit) -> None:
     page = visit.open()
     page.select_option("select[name=diff]", "a")
@@ -354,6 +363,7 @@ def test_changes_are_marked_by_word_and_by_character(visit: Visit) -> None:
     assert page.locator(".example ins, .example del").count() == 0
 
 
+@pytest.mark.slow
 def test_views(visit: Visit) -> None:
     page = visit.open(f"#row={2:016x}")
     text = cell(page, 2).locator(".text").first
@@ -372,6 +382,7 @@ def test_views(visit: Visit) -> None:
     assert raw.evaluate("node => getComputedStyle(node).whiteSpace") == "pre"
 
 
+@pytest.mark.slow
 def test_a_long_answer_is_folded_and_missing_ones_are_told(visit: Visit, table: Table) -> None:
     page = visit.open()
     whole = table[f"{4:016x}", "ppo"]["answer"]
@@ -387,6 +398,7 @@ def test_a_long_answer_is_folded_and_missing_ones_are_told(visit: Visit, table: 
     assert "empty answer" in cell(page, 6).inner_text()
 
 
+@pytest.mark.slow
 def test_an_open_example_tells_everything(visit: Visit, table: Table) -> None:
     page = visit.open()
     identity = identities(table)[7]
@@ -411,6 +423,8 @@ def test_an_open_example_tells_everything(visit: Visit, table: Table) -> None:
     assert ("cut off" in facts) == (row["finish_reason"] == "length")
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_next_and_previous(visit: Visit, table: Table) -> None:
     page = visit.open()
     order = identities(table)
@@ -447,6 +461,7 @@ def test_next_and_previous(visit: Visit, table: Table) -> None:
     assert page.locator("input[name=q]").input_value() == "j"
 
 
+@pytest.mark.slow
 def test_what_was_chosen_is_restored_from_the_address(visit: Visit, table: Table) -> None:
     page = visit.open()
     mode(page, "b")
@@ -485,6 +500,7 @@ def test_what_was_chosen_is_restored_from_the_address(visit: Visit, table: Table
     assert 0 < top < 900
 
 
+@pytest.mark.slow
 def test_a_broken_address_does_no_harm(visit: Visit) -> None:
     page = visit.open(
         "#answers&mode=nonsense&a=%E0%A4%A&metric=__proto__&row=-7&hide=a,b,%25&view=x&diff=y"
@@ -498,6 +514,8 @@ def test_a_broken_address_does_no_harm(visit: Visit) -> None:
 # --- out of the page --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_what_is_listed_is_saved(visit: Visit, table: Table) -> None:
     page = visit.open("#where=is~language~zh&hide=base,base-3shot")
     zh = [i for i in identities(table) if table[i, "sft"]["language"] == "zh"]
@@ -526,6 +544,7 @@ def test_what_is_listed_is_saved(visit: Visit, table: Table) -> None:
     visit.problems = [one for one in visit.problems if "request: blob:" not in one]
 
 
+@pytest.mark.slow
 def test_copies(browser: Any, run: Path) -> None:
     found = Visit(browser, run / "report.html", permissions=["clipboard-read", "clipboard-write"])
     page = found.open("#where=is~language~en")
@@ -540,7 +559,6 @@ def test_copies(browser: Any, run: Path) -> None:
     page.goto("about:blank")
     page.goto(link)
     page.wait_for_selector("article.open")
-    assert page.locator("article.open").get_attribute("data-id") == listed(page, 9)[-1] or True
     assert f"row={page.locator('article.open').get_attribute('data-id')}" in link
     found.close()
     assert found.problems == []
@@ -549,11 +567,13 @@ def test_copies(browser: Any, run: Path) -> None:
 # --- the list ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_only_what_is_in_view_is_drawn(visit: Visit, table: Table) -> None:
     page = visit.open("#view=markdown&diff=reference&q=e")
     order = [
         i for i in identities(table)
-        if re.search("e", " ".join(str(table[i, m][k]) for m in MODELS for k in ("prompt", "answer")), re.I)
+        if any("e" in str(table[i, m][k] or "").lower() for m in MODELS for k in ("prompt", "answer"))
     ]  # fmt: skip
     seen: list[str] = []
     box = "document.querySelector('.examples-box')"
@@ -572,12 +592,13 @@ def test_only_what_is_in_view_is_drawn(visit: Visit, table: Table) -> None:
     assert seen == order
     # No gap, no overlap between neighbours.
     edges = page.locator("article.example").evaluate_all(
-        "all => all.map(one => [one.getBoundingClientRect().top, one.getBoundingClientRect().bottom])"
+        "all => all.map(one => one.getBoundingClientRect()).map(box => [box.top, box.bottom])"
     )
-    for (_, bottom), (top, _) in zip(edges, edges[1:], strict=False):
+    for (_, bottom), (top, _) in pairwise(edges):
         assert top == pytest.approx(bottom, abs=1)
 
 
+@pytest.mark.slow
 def test_the_row_at_the_top_stays_when_others_change(visit: Visit) -> None:
     page = visit.open()
     page.evaluate("document.querySelector('.examples-box').scrollTop = 6000")
@@ -591,6 +612,7 @@ def test_the_row_at_the_top_stays_when_others_change(visit: Visit) -> None:
     assert after == pytest.approx(before, abs=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_and_widths(browser: Any, run: Path, width: int, scheme: str) -> None:
@@ -627,6 +649,7 @@ def test_chinese(visit: Visit) -> None:
     assert page.locator("article.open").count() == 1
 
 
+@pytest.mark.slow
 def test_charts_lead_to_examples(visit: Visit, table: Table) -> None:
     """The door for the charts of the page, called as they call it."""
     page = visit.open("#answers&q=item&mode=a&view=raw")

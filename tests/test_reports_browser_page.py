@@ -49,13 +49,13 @@ def test_the_language_is_switched_and_kept_in_the_address(visit: Visit) -> None:
     assert page.locator("#answers-title").inner_text() == english["section.answers"]
     page.fill("input[name=q]", "item 00")
     until(page, lambda: "q=" in page.url)
-    found = page.locator("article.row").count()
+    found = page.locator("article.example").count()
     switch(page, "zh")
     assert "ui=zh" in page.url and "q=" in page.url
     assert page.locator("#answers-title").inner_text() == chinese["section.answers"]
     # The components run on the new content, with what was chosen before.
     assert page.locator("input[name=q]").input_value() == "item 00"
-    assert page.locator("article.row").count() == found
+    assert page.locator("article.example").count() == found
     page.select_option("#baseline", "base")
     assert "vs=base" in page.url
     page.reload()

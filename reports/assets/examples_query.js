@@ -86,8 +86,11 @@ function judgesOf(answers, { metric, a, b }, summary) {
   const found = answers.metrics
     .filter((one) => one.tested && !/_win_rate$/.test(one.name) && asked(one))
     .map((one) => ({ name: one.name, label: one.label, side: gapOf(answers, { metric: one.name, a, b }) }));
-  const judged = Array.from({ length: answers.count }).some((_, row) => pairSaid(answers, a, b, row));
-  if (judged) found.push(pairJudge(answers, a, b));
+  for (let row = 0; row < answers.count; row += 1) {
+    if (!pairSaid(answers, a, b, row)) continue;
+    found.push(pairJudge(answers, a, b));
+    break;
+  }
   return found;
 }
 
@@ -144,11 +147,15 @@ function sortKey(answers, ask) {
   }[ask.sort] ?? null;
 }
 
-// Rows without a value come last; equal ones stay in the order of the set.
+// `rows` come in the order of the set. Those without a value come last; equal ones stay in the order of the set.
 function sortedRows(rows, key) {
   if (!key) return rows;
-  const values = new Map(rows.map((row) => [row, Number.isNaN(key(row)) ? -Infinity : key(row)]));
-  return rows.sort((x, y) => (values.get(x) === values.get(y) ? x - y : values.get(y) - values.get(x)));
+  const values = new Float64Array((rows.at(-1) ?? -1) + 1);
+  for (const row of rows) {
+    const value = key(row);
+    values[row] = Number.isNaN(value) ? -Infinity : value;
+  }
+  return rows.sort((x, y) => (values[x] === values[y] ? x - y : values[y] - values[x]));
 }
 
 // The mean of a metric over rows, of those that have it; NaN where none has.
