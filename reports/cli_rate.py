@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from espalier.errors import UsageError
@@ -92,9 +93,20 @@ def _rate(args: argparse.Namespace) -> int:
             server.serve_forever()
     finally:
         store.close()
-    say(f"Into the evaluation: evaluate.ratings={{files: [{store.path}]}}")
-    say(f"As preference pairs: espalier ratings preferences {run} --output preferences.jsonl")
+    say(_what_next(run))
     return 0
+
+
+def _what_next(run: Path) -> str:
+    """The commands that take the ratings further."""
+    named = f"--run {quote(run.resolve().name)} --runs-dir {quote(str(run.parent))}"
+    recipe = quote(str(run / "recipe.resolved.yaml"))
+    return (
+        f"Into the evaluation:\n  espalier evaluate --recipe {recipe} {named} "
+        "--set 'evaluate.ratings={files: [ratings/ratings.sqlite]}'\n"
+        "As pairs for a reward model:\n"
+        f"  espalier ratings preferences {quote(str(run))} --output preferences.jsonl"
+    )
 
 
 def _plan(args: argparse.Namespace, run: Path) -> Plan:
