@@ -177,7 +177,7 @@ def test_sample_generations_mark_what_changed(visit: Visit, report: Path) -> Non
     rows = read_lines(report.parent / "sft" / "samples.jsonl")
     first = [row for row in rows if row["prompt"] == rows[0]["prompt"]]
     card = samples.locator(".card").first
-    assert card.locator("tr").count() == len(first)
+    until(page, lambda: card.locator("tr").count() == len(first))
     shown = card.locator("td.text").all_inner_texts()
     assert shown == [row["answer"] for row in first]
     changed = [i for i in range(1, len(first)) if first[i]["answer"] != first[i - 1]["answer"]]
