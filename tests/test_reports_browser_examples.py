@@ -26,7 +26,10 @@ __all__ = ["browser"]
 ROWS = 60
 MODELS = ("base", "base-3shot", "sft", "ppo")
 LONG = "The long answer goes on and on, and nobody reads to its end. "
-MARKDOWN = "# Title\n\nText with **strong** words, `code` and [a link](javascript:alert(1)).\n\n- one\n- two"
+MARKDOWN = (
+    "# Title\n\nText with **strong** words, `code` and [a link](javascript:alert(1))."
+    "\n\n- one\n- two"
+)
 UNSEEN = "turn \u202eback\u202c and \u001b[31mred"
 
 
@@ -571,10 +574,12 @@ def test_copies(browser: Any, run: Path) -> None:
 @pytest.mark.ci_slice
 def test_only_what_is_in_view_is_drawn(visit: Visit, table: Table) -> None:
     page = visit.open("#view=markdown&diff=reference&q=e")
+    searched = [(model, key) for model in MODELS for key in ("prompt", "answer")]
     order = [
-        i for i in identities(table)
-        if any("e" in str(table[i, m][k] or "").lower() for m in MODELS for k in ("prompt", "answer"))
-    ]  # fmt: skip
+        identity
+        for identity in identities(table)
+        if any("e" in (table[identity, model][key] or "").lower() for model, key in searched)
+    ]
     seen: list[str] = []
     box = "document.querySelector('.examples-box')"
     nodes = "document.querySelectorAll('#answers *').length"
