@@ -34,6 +34,9 @@ LOOK_SECONDS = 0.5
 END_SECONDS = 5.0
 # Requests handed to vLLM at once; more would only wait inside it.
 INSIDE = 1024
+# Requests come in bursts: an idle model waits this long for the next one, so that its first step
+# has them all and not the first alone.
+GATHER_SECONDS = 0.005
 # An older vLLM has no such method; weights have another name or shape, or memory is short.
 RELOAD_ERRORS = (
     AttributeError, AssertionError, LookupError, OSError, RuntimeError, TypeError, ValueError,
@@ -171,7 +174,10 @@ class Loop:
     def run(self) -> None:
         """Work for ever; the threads that watch end the process."""
         while True:
-            while not self.inbox.empty() or not (self.waiting or self.inside):
+            if not (self.waiting or self.inside):
+                self.receive(self.inbox.get())
+                self.gather()
+            while not self.inbox.empty():
                 self.receive(self.inbox.get())
             while self.waiting and len(self.inside) < INSIDE:
                 self.hand_in(self.waiting.popleft())
@@ -179,6 +185,12 @@ class Loop:
                 for output in self.engine.step():
                     if output.finished:
                         self.hand_out(output)
+
+    def gather(self) -> None:
+        """The rest of a burst of requests."""
+        with contextlib.suppress(queue.Empty):
+            while 0 < len(self.waiting) < INSIDE:
+                self.receive(self.inbox.get(timeout=GATHER_SECONDS))
 
     def receive(self, message: dict[str, Any]) -> None:
         if "abort" in message:
