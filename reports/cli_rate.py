@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -99,7 +100,7 @@ def _rate(args: argparse.Namespace) -> int:
 
 def _what_next(run: Path) -> str:
     """The commands that take the ratings further."""
-    named = f"--run {quote(run.resolve().name)} --runs-dir {quote(str(run.parent))}"
+    named = f"--run {quote(run.resolve().name)} --runs-dir {quote(os.path.relpath(run.resolve().parent))}"
     recipe = quote(str(run / "recipe.resolved.yaml"))
     return (
         f"Into the evaluation:\n  espalier evaluate --recipe {recipe} {named} "
