@@ -66,7 +66,9 @@ def short(value: float) -> str:
 def padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
     """The ends of an axis: a quantity that is never negative keeps its zero when it is near."""
     low, high = min(values), max(values)
-    pad = (high - low or abs(low) or 1.0) * share
+    # What differs by rounding alone is one value.
+    spread = high - low if high - low > 1e-9 * abs(high) else 0.0
+    pad = (spread or abs(low) or 1.0) * share
     return (0.0 if 0 <= low < 0.35 * high else low - pad), high + pad
 
 

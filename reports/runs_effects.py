@@ -6,6 +6,7 @@ seeds where there are any, so that what the seed decides (the data drawn, the or
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,7 @@ def _effect(
 ) -> Effect:
     blocks = _blocks(sweep, values, factor, levels)
     matched = [
-        _mean(two[seed]) - _mean(one[seed]) for one, two in blocks for seed in one if seed in two
+        difference(one[seed], two[seed]) for one, two in blocks for seed in one if seed in two
     ]
     if matched:
         mean, p = paired(matched, confidence)
@@ -72,9 +73,8 @@ def _effect(
         return Effect(factor, *levels, "welch", mean, p)
     if blocks:
         of_blocks = [
-            _mean([v for cell in two.values() for v in cell])
-            - _mean([v for cell in one.values() for v in cell])
-            for one, two in blocks
+            difference(*([v for cell in side.values() for v in cell] for side in sides))
+            for sides in blocks
         ]
         mean, p = paired(of_blocks, confidence)
         return Effect(factor, *levels, "blocks", mean, p)
@@ -98,8 +98,10 @@ def _blocks(
     return [sides for sides in found.values() if sides[0] and sides[1]]
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def difference(one: Sequence[float], two: Sequence[float]) -> float:
+    """Mean of `two` less that of `one`; what differs by rounding alone is no difference."""
+    first, second = (math.fsum(values) / len(values) for values in (one, two))
+    return 0.0 if math.isclose(first, second, rel_tol=1e-12) else second - first
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -238,6 +238,16 @@ def test_other_seeds_are_compared_without_pairing() -> None:
     assert effect.p_value == pytest.approx(theirs.pvalue)
 
 
+def test_rounding_alone_is_no_difference() -> None:
+    """0.1 + 0.2 and 0.3 with every seed: no p-value comes of that."""
+    found, plain = grid({(a, 0, s): 0.1 * s + (0.2 if a else 0.1 + 0.1) for a in (0, 1)
+                         for s in (1, 2, 3)})  # fmt: skip
+    plain[3:] = [value + 1e-16 for value in plain[3:]]
+    (effect, *_) = effects(found, plain, 0.95)
+    assert effect.mean is not None and effect.mean.value == 0
+    assert verdict(effect.mean, effect.p_value, True, 0.95) == "tie"
+
+
 def test_a_factor_that_never_changes_alone_has_no_effect() -> None:
     found, plain = grid({(0, 0, 1): 1.0, (1, 1, 1): 2.0})
     assert {effect.how for effect in effects(found, plain, 0.95)} == {"none"}

@@ -32,7 +32,9 @@ function yRange(chart) {
   const values = chart.series.flatMap((item) => item.points.flatMap((p) => [p.y, p.low, p.high])).filter(isNumber);
   let low = Math.min(...values);
   let high = Math.max(...values);
-  const pad = (high - low || Math.abs(low) || 1) * 0.08;
+  // What differs by rounding alone is one value.
+  const spread = high - low > 1e-9 * Math.abs(high) ? high - low : 0;
+  const pad = (spread || Math.abs(low) || 1) * 0.08;
   low = low >= 0 && low < 0.35 * high ? 0 : low - pad;
   high += pad;
   if (chart.metric.format === "percent") high = Math.min(1, Math.max(high, low + 1e-6));
