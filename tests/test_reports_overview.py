@@ -319,6 +319,15 @@ def test_unknown_details_are_listed_as_they_are() -> None:
     assert found["tables"][0]["rows"] == [["SFT", "0.25", "<b>"]]
 
 
+def test_what_a_module_left_out_has_a_name() -> None:
+    given = {"bleu": {"sft": {"answers": 58, "left_out": 2}}}
+    (found,) = metric_details(told({"details": given}))
+    assert found["tables"][0]["head"] == ["Model", "Answers", "Left out"]
+    with speaking("zh"):
+        (found,) = metric_details(told({"details": given}))
+    assert found["tables"][0]["head"] == ["模型", "回答数", "略去"]
+
+
 def test_more_rows_than_fit_are_counted() -> None:
     checks = {f"c{i}": {"passed": 1.0, "checks": 2} for i in range(100)}
     (found,) = metric_details(told({"details": {"bleu": {"sft": {"checks": checks}}}}))
