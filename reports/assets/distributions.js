@@ -76,22 +76,22 @@ function spreadValues(answers, metric, model, baseline) {
 // Bins from low to below high, in order and without gaps: one a value where there are few, else
 // round ones; far outliers fall into open ends, whose bound is null.
 function binsOf(values) {
-  const different = [...new Set(values)].sort((x, y) => x - y);
-  const [first, last] = [different[0], different.at(-1)];
-  if (different.every(Number.isInteger) && last - first < MOST_BINS) {
-    return Array.from({ length: last - first + 1 }, (_, i) => first + i).map((value) => ({ low: value, high: value < last ? value + 1 : null, value }));
-  }
-  if (different.length <= MOST_BINS) {
+  const different = fewValues(values);
+  if (different) {
+    const [first, last] = [different[0], different.at(-1)];
+    if (different.every(Number.isInteger) && last - first < MOST_BINS) {
+      return Array.from({ length: last - first + 1 }, (_, i) => first + i).map((value) => ({ low: value, high: value < last ? value + 1 : null, value }));
+    }
     return different.map((value, i) => ({ low: value, high: different[i + 1] ?? null, value }));
   }
   const sorted = Float64Array.from(values).sort();
   const at = (share) => sorted[Math.round(share * (sorted.length - 1))];
   const [start, end] = [sorted[0], sorted.at(-1)];
   const [low, high] = [at(TAIL), at(1 - TAIL)];
-  const width = high - low || end - start;
-  // Without far outliers everything is shown at scale.
-  const from = low - start > width / 4 ? low : start;
-  const to = end - high > width / 4 ? high : end;
+  const width = high - low;
+  // Without far outliers, or with nearly all scores the same, everything is shown at scale.
+  const from = width && low - start > width / 4 ? low : start;
+  const to = width && end - high > width / 4 ? high : end;
   const open = (from > start ? 1 : 0) + (to < end ? 1 : 0);
   const edges = roundEdges(from, to, MOST_BINS - open);
   const bins = edges.slice(1).map((edge, i) => ({ low: edges[i], high: edge }));
@@ -99,6 +99,16 @@ function binsOf(values) {
   if (to < end) bins.push({ low: edges.at(-1), high: null });
   else bins.at(-1).last = true;
   return bins;
+}
+
+// The different values in order, or null where there are more than bins.
+function fewValues(values) {
+  const found = new Set();
+  for (const value of values) {
+    found.add(value);
+    if (found.size > MOST_BINS) return null;
+  }
+  return [...found].sort((x, y) => x - y);
 }
 
 // Round numbers in equal steps that hold low to high, at most `most` steps.

@@ -60,6 +60,13 @@ test("far outliers do not flatten the rest", () => {
   assert.ok(bins.length > 5);
 });
 
+test("nearly all scores the same, and a few of their own", () => {
+  const values = [...new Array(5000).fill(0), ...Array.from({ length: 20 }, (_, i) => 1.5 ** i)];
+  const bins = binsOf(values);
+  assert.ok(bins.every(({ low, high }) => Number.isFinite(low) && Number.isFinite(high)));
+  assert.equal(countIn(bins, values).reduce((sum, count) => sum + count, 0), values.length);
+});
+
 test("edges are round and hold both ends", () => {
   for (const [low, high] of [[-4.29, 2.06], [0.001, 0.0123], [1, 1000], [-3, -1], [0.5, 0.50001]]) {
     const edges = roundEdges(low, high, 12);
