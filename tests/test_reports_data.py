@@ -320,7 +320,7 @@ def test_every_word_is_there_and_used() -> None:
     # Keys that are put together from a part and a name.
     parts = set(re.findall(r"[(\[]f?[\"'`]([\w]+\.[\w]*?)(?:[\"'] ~|\{|\$\{)", text))
     parts |= {"stage.", "curve.", "chart.", "rule.", "stream.", "split.", "count.", "hardware."}
-    parts |= {"section.", "section.dp_"}
+    parts |= {"section.", "section.dp_", "runs.how_", "runs.end_"}
     parts |= {
         f"dp.{name}."
         for name in ("action", "field", "file", "group", "language", "length", "quality", "role",
@@ -384,7 +384,7 @@ def test_report_of_a_recipe_is_a_stage(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["report"], "needs a run folder, a recipe or a data folder"),
+        (["report"], "needs run folders, a recipe or a data folder"),
         (["report", "nowhere"], "no such run folder"),
         (["report", "r", "--recipe", "x.yaml"], "only one of them"),
         (["report", "r", "--set", "a=b"], "go with --recipe"),

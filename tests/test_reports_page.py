@@ -143,7 +143,7 @@ SUBSETS = [
 def test_any_stages_make_a_page(tmp_path: Path, stages: tuple[str, ...]) -> None:
     page = Page(build(make_run(tmp_path / "r", stages=stages, rows=8)))
     sections = {a["id"] for a in page.attributes("section")}
-    assert sections == {"overview", "answers", "training", "data", "provenance"}
+    assert sections == {"overview", "answers", "rating", "training", "data", "provenance"}
     ids = {attributes.get("id") for _, attributes in page.tags}
     assert ("scores-table" in ids) == ("evaluate" in stages)
     assert ("packed-answers" in ids) == ("evaluate" in stages)
@@ -265,11 +265,13 @@ def test_the_same_run_gives_the_same_bytes(plain_run: Path) -> None:
 
 
 def test_sizes(plain_run: Path) -> None:
-    """The page without data is small: people mail it."""
-    html = build(plain_run)
-    page = Page(html)
-    data = sum(len(script(page, name)) for name in ("core", "packed-answers", "packed-texts"))
-    assert len(html) - data < 200_000
+    """The page's own parts are small beside data: people mail it."""
+    page = Page(build(plain_run))
+    code = next(text for kind, text in page.inside if kind == "script")
+    style = next(text for kind, text in page.inside if kind == "style")
+    assert len(code) + len(style) < 400_000
+    words = json.dumps(json.loads(script(page, "core"))["strings"])
+    assert len(words) + len(script(page, "core-zh")) < 200_000
 
 
 def test_answers_are_those_of_the_score_table(plain_run: Path, plain: Page) -> None:
