@@ -78,9 +78,13 @@ def _head(title: str, note: str, names: Sequence[tuple[str, str]]) -> tuple[Pict
 
 
 def lines(
-    title: str, note: str, series: Sequence[Line], alarms: Sequence[float] = (), x_label: str = ""
+    title: str,
+    note: str,
+    series: Sequence[Line],
+    alarms: Sequence[tuple[float, float]] = (),
+    x_label: str = "",
 ) -> str:
-    """SVG: lines over a common axis of steps; `alarms` are steps that are marked."""
+    """SVG: lines over a common axis of steps; `alarms` are marked, from step to step."""
     picture, top = _head(title, note, [(line.label, line.colour) for line in series])
     values = [v for s in series for part in (s.y, s.low or (), s.high or ()) for v in part]
     low, high = padded(values, 0.05)
@@ -96,10 +100,11 @@ def lines(
     for mark, label in zip(x_marks, tick_labels(x_marks), strict=True):
         picture.text(x_scale.at(mark), top + PLOT + 16, label, anchor="middle", size=SMALL,
                      colour=colours()["quiet"])  # fmt: skip
-    for step in alarms:
-        if first <= step <= last:
-            x = x_scale.at(step)
-            picture.line(x, top, x, top + PLOT, colours()["worse"], 1, "4 3")
+    for begin, end in alarms:
+        if begin <= last and end >= first:
+            left_x, right_x = (x_scale.at(min(max(step, first), last)) for step in (begin, end))
+            picture.rect(left_x, top, right_x - left_x, PLOT, colours()["worse"], 0.08)
+            picture.line(left_x, top, left_x, top + PLOT, colours()["worse"], 1, "4 3")
     for one in series:
         if one.low is not None and one.high is not None:
             ahead = _d(one.x, one.high, x_scale, y_scale)

@@ -18,6 +18,7 @@ from espalier.reports.figure_scores import (
 from espalier.reports.figure_stages import data_figures, stage_figures
 from espalier.reports.figure_tables import Cell, Table, cells
 from espalier.reports.figure_text import Figure, interval_text, largest, p_text, points
+from espalier.reports.metric_details import metric_details
 from espalier.reports.runfiles import number
 from espalier.reports.strings import t
 
@@ -42,6 +43,7 @@ def tables(data: RunData) -> Iterator[Table]:
         yield score_table(data.summary)
         yield difference_table(data.summary)
         yield from slice_tables(data.summary)
+        yield from detail_tables(data.summary)
     ends = [row for stage in data.curves for row in _end_rows(stage)]
     if ends:
         head = [t("provenance.stage"), t("figures.curve"), t("figures.first"), t("figures.last")]
@@ -141,6 +143,18 @@ def slice_tables(summary: Mapping[str, Any]) -> Iterator[Table]:
         align = "ll" + "r" * (1 + len(models))
         head = [t("runs.metric"), name, "n", *(model["label"] for model in models)]
         yield Table(f"slices-{by}", t("figures.by_group", by=name), head, rows, align)
+
+
+def detail_tables(summary: Mapping[str, Any]) -> Iterator[Table]:
+    """What lies behind the scores: by label, type or check, spreads, correlations."""
+    for metric in metric_details(summary):
+        for place, table in enumerate(metric["tables"]):
+            rows = [row for row in table["rows"] if all(isinstance(cell, str) for cell in row)]
+            if rows and all(len(row) == len(table["head"]) for row in rows):
+                align = "l" + "r" * (len(table["head"]) - 1)
+                title = f"{metric['label']} · {table['title']}"
+                name = f"details-{metric['name']}-{place + 1}"
+                yield Table(name, title, table["head"], [cells(*row) for row in rows], align)
 
 
 def _end_rows(stage: Mapping[str, Any]) -> list[list[Cell]]:

@@ -11,18 +11,24 @@ from espalier.reports.figure_bars import Bar
 from espalier.reports.figure_svg import series_colour
 from espalier.reports.figure_text import Figure, interval_text
 from espalier.reports.funnel import kept_share
-from espalier.reports.runfiles import number
 from espalier.reports.strings import known, pretty, t
 
 
 def stage_figures(stage: Mapping[str, Any]) -> Iterator[Figure]:
     """Curves of one training stage with its alarms, accuracy of a reward model, its calibration."""
-    alarms = [value for one in stage["alarms"] if (value := number(one.get("first"))) is not None]
     for chart in stage["charts"]:
         series = [
-            figure_lines.Line(line["label"], line["x"], line["y"], series_colour(place + 2))
+            figure_lines.Line(
+                line["label"],
+                line["x"],
+                line["y"],
+                series_colour(place + 2),
+                line.get("low"),
+                line.get("high"),
+            )
             for place, line in enumerate(chart["series"])
         ]
+        alarms = [(float(mark["from"]), float(mark["to"])) for mark in chart["marks"]]
         title = f"{stage['label']} · {chart['title']}"
         note = series[0].label if len(series) == 1 else ""
         svg = figure_lines.lines(title, note, series, alarms, t("training.by_step"))

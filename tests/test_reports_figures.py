@@ -125,7 +125,8 @@ def test_numbers_of_a_sweep_stand_by_their_logarithms() -> None:
 
 
 def test_a_line_goes_through_its_points_and_an_alarm_stands_at_its_step() -> None:
-    svg = figure_lines.lines("t", "", [Line("m", [0, 50, 100], [1, 2, 3], "#123456")], [50], "step")
+    line = Line("m", [0, 50, 100], [1, 2, 3], "#123456")
+    svg = figure_lines.lines("t", "", [line], [(50, 50)], "step")
     (drawn,) = [n for n in parsed(svg).iter(f"{SVG}path") if n.get("stroke") == "#123456"]
     xs, ys = zip(
         *(map(float, pair.split()) for pair in drawn.get("d", "")[1:].split("L")), strict=True
