@@ -100,7 +100,8 @@ def _rate(args: argparse.Namespace) -> int:
 
 def _what_next(run: Path) -> str:
     """The commands that take the ratings further."""
-    named = f"--run {quote(run.resolve().name)} --runs-dir {quote(os.path.relpath(run.resolve().parent))}"
+    whole = run.resolve()
+    named = f"--run {quote(whole.name)} --runs-dir {quote(os.path.relpath(whole.parent))}"
     recipe = quote(str(run / "recipe.resolved.yaml"))
     return (
         f"Into the evaluation:\n  espalier evaluate --recipe {recipe} {named} "
