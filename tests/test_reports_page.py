@@ -305,7 +305,8 @@ def test_numbers_that_are_none_and_broken_characters(tmp_path: Path) -> None:
     with (run / "sft/metrics.jsonl").open("a", encoding="utf-8") as handle:
         handle.write(line + "\n")
     core = json.loads(script(Page(build(run)), "core"))
-    assert core["summary"]["scores"][0]["value"] is None
+    scores = core["summary"]["scores"]
+    assert dict(zip(scores["keys"], scores["rows"][0], strict=True))["value"] is None
     loss = core["curves"][0]["charts"][0]["series"][0]
     assert 900 not in loss["x"]
 
