@@ -19,11 +19,15 @@ const known = (key, fallback) => (Object.hasOwn(STRINGS, key) ? STRINGS[key] : f
 const MINUS = "\u2212";
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
+// A format for each count of decimals: to make one takes longer than to use it a hundred times.
+const FORMATS = [];
+
 function fixed(value, decimals) {
-  const text = Math.abs(value).toLocaleString("en-US", {
+  FORMATS[decimals] ??= new Intl.NumberFormat("en-US", {
     minimumFractionDigits: decimals,
     maximumFractionDigits: decimals,
   });
+  const text = FORMATS[decimals].format(Math.abs(value));
   return value < 0 && Number(text.replaceAll(",", "")) !== 0 ? MINUS + text : text;
 }
 

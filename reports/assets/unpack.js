@@ -25,18 +25,20 @@ function undense(text) {
   const end = codes.length - 1;
   if (end < 0 || end % 2) throw new Error("packed data is cut off");
   const bytes = new Uint8Array(Math.floor((end / 2) * 13 / 8));
+  // Bits that have left stay in the upper half of the number, where nothing looks.
   let bits = 0;
   let held = 0;
   let at = 0;
   for (let i = 0; i < end; i += 2) {
     bits = (bits << 13) | (PACK_CODES[codes[i]] * 91 + PACK_CODES[codes[i + 1]]);
-    held += 13;
-    while (held >= 8) {
+    held += 5;
+    bytes[at] = bits >> held;
+    at += 1;
+    if (held >= 8) {
       held -= 8;
       bytes[at] = bits >> held;
       at += 1;
     }
-    bits &= (1 << held) - 1;
   }
   return bytes.subarray(0, at - (codes[end] === 49 ? 1 : 0));
 }
@@ -58,10 +60,15 @@ function withMatches(packed, size) {
   let from = starts[3];
   let to = 0;
   for (let i = 0; i < count; i += 1) {
-    const run = runs();
-    bytes.set(packed.subarray(from, from + run), to);
-    from += run;
-    to += run;
+    // Short runs one by one: a view of each would cost more than the copy.
+    const end = from + runs();
+    if (end - from > 64) {
+      bytes.set(packed.subarray(from, end), to);
+      to += end - from;
+      from = end;
+    } else {
+      while (from < end) bytes[to++] = packed[from++];
+    }
     const length = lengths() + PACK_WINDOW;
     const source = to - distances();
     bytes.copyWithin(to, source, source + length);
