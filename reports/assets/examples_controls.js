@@ -175,7 +175,7 @@ function valueLine(page, condition, label, count) {
 function scoreRange(page) {
   const { metrics, models } = page.answers;
   const name = (key) => ({ name: `range-${key}` });
-  const metric = field(t("answers.metric"), metrics.map((one) => [one.name, one.label]), metrics[0].name, () => {}, name("metric"));
+  const metric = field(t("examples.of_metric"), metrics.map((one) => [one.name, one.label]), metrics[0].name, () => {}, name("metric"));
   const model = field(t("examples.of_model"), models.map((one) => [one, page.label(one)]), models.at(-1), () => {}, name("model"));
   const number = (key) =>
     el("label", { class: "field" }, el("span", {}, t(`examples.range_${key}`)), el("input", { type: "number", step: "any", ...name(key) }));
