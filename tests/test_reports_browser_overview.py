@@ -190,6 +190,23 @@ def test_verdicts_of_the_chosen_baseline_come_first(visit: Visit, table: Table) 
     assert -1 not in places and places == sorted(places)
 
 
+def test_many_metrics_are_rows_on_paper(visit: Visit, summary: dict[str, Any]) -> None:
+    page = visit.open()
+    assert page.locator("#scores-paper").is_hidden()
+    page.emulate_media(media="print")
+    assert page.locator("#scores-table").is_hidden()
+    rows = page.locator("#scores-paper tbody tr")
+    assert rows.count() == len(summary["metrics"]) and rows.first.is_visible()
+    reward = page.locator("#scores-paper tbody tr", has_text="Held-out reward").locator(".value")
+    shown = [float(text.replace("−", "-")) for text in reward.all_inner_texts()]
+    assert shown == pytest.approx([value_of(summary, m, "reward") for m in MODELS], abs=0.006)
+    page.emulate_media(media="screen")
+    page.uncheck("#families input[value=reference]")
+    page.emulate_media(media="print")
+    assert page.locator("#scores-paper table").count() == 0
+    assert page.locator("#scores-table").is_visible()
+
+
 # --- charts --------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,9 @@
 // The table models × metrics: sortable, with a mark against the baseline in each cell, which opens
 // the answers behind it.
 
+// A sheet of paper is wide enough for so many metrics side by side.
+const PAPER_COLUMNS = 10;
+
 function drawTable(view) {
   const { summary, baseline, metrics } = view;
   byId("scores-intro").textContent = t("overview.table_intro", {
@@ -51,6 +54,28 @@ function drawTable(view) {
   );
   refill(byId("scores-table"), table);
   startTableGrid(table);
+  const wide = metrics.length > PAPER_COLUMNS;
+  byId("scores-table").classList.toggle("screen-only", wide);
+  refill(byId("scores-paper"), wide ? paperTable(view, order) : null);
+}
+
+// The same with a row a metric, for paper.
+function paperTable(view, order) {
+  const models = orderedModels(view, order);
+  return el(
+    "table",
+    { class: "scores" },
+    el(
+      "thead",
+      {},
+      el("tr", {}, el("th", { scope: "col" }, t("overview.slice_metric")), models.map((model) => el("th", { scope: "col", class: "num" }, el("bdi", {}, model.label)))),
+    ),
+    el(
+      "tbody",
+      {},
+      view.metrics.map((metric) => el("tr", {}, el("th", { scope: "row" }, metric.label), models.map((model) => scoreCell(view, metric, model.name)))),
+    ),
+  );
 }
 
 // --- order ------------------------------------------------------------------------------------------
