@@ -56,7 +56,7 @@ class RunsData:
     comparisons: list[dict[str, Any]]
     curves: list[dict[str, Any]]
     verdicts: list[tuple[str, Verdict]]
-    best: list[str]
+    best: list[tuple[str, str]]
     notices: list[Notice]
     confidence: float
 
@@ -74,7 +74,7 @@ class RunsData:
         pairs = [
             t("runs.of_model", model=model) + verdict.sentence for model, verdict in self.verdicts
         ]
-        return [*self.best, *pairs]
+        return [*(sentence for _, sentence in self.best), *pairs]
 
 
 def gather_runs(folders: Sequence[Path], options: ReportConfig) -> RunsData:

@@ -30,8 +30,9 @@ def sentences(
     means: Mapping[str, Sequence[Mean | None]],
     comparisons: Sequence[Mapping[str, Any]],
     headline: Sequence[str],
-) -> tuple[list[tuple[str, Verdict]], list[str]]:
-    """(model, verdict between two runs) for few runs; sentences about the best settings."""
+) -> tuple[list[tuple[str, Verdict]], list[tuple[str, str]]]:
+    """(model, verdict between two runs) for few runs; (mark, sentence) about the best settings:
+    better where the next one is surely behind, else tie."""
     pairs = pair_verdicts(labels, targets, comparisons, headline) if len(labels) <= PAIRS else []
     best = best_settings(labels, sweep, targets, means, headline) if sweep.is_one else []
     return pairs, best
@@ -78,7 +79,7 @@ def best_settings(
     targets: Sequence[Target],
     means: Mapping[str, Sequence[Mean | None]],
     headline: Sequence[str],
-) -> list[str]:
+) -> list[tuple[str, str]]:
     """Where the last model's first scores are best: "Highest exact match of PPO: …"."""
     scores = [target for target in targets if target.kind == "score" and target.metric["tested"]]
     if not scores:
@@ -92,18 +93,20 @@ def best_settings(
     ]
     own.sort(key=lambda target: order.index(target.metric["name"]))
     found = [_best(labels, sweep, target, means[target.name]) for target in own[:TOLD]]
-    return [sentence for sentence in found if sentence]
+    return [sentence for sentence in found if sentence is not None]
 
 
-def _best(labels: Sequence[str], sweep: Sweep, target: Target, means: Sequence[Mean | None]) -> str:
+def _best(
+    labels: Sequence[str], sweep: Sweep, target: Target, means: Sequence[Mean | None]
+) -> tuple[str, str] | None:
     sign = 1 if target.metric["higher_is_better"] else -1
     known = [(place, mean) for place, mean in enumerate(means) if mean is not None]
     if len(known) < 2:
-        return ""
+        return None
     known.sort(key=lambda pair: -sign * pair[1].value)
     (first, best), (second, rival) = known[0], known[1]
     if best.value == rival.value:
-        return ""
+        return None
     said = t(
         "runs.best_high" if sign > 0 else "runs.best_low",
         metric=label_of(target.metric),
@@ -114,9 +117,11 @@ def _best(labels: Sequence[str], sweep: Sweep, target: Target, means: Sequence[M
         other=mean_text(target.metric, rival),
     )
     if best.low is None or rival.low is None:
-        return said + t("runs.best_once")
+        return "tie", said + t("runs.best_once")
     apart = best.low > rival.high if sign > 0 else best.high < rival.low  # type: ignore[operator]
-    return said + t("runs.best_apart" if apart else "runs.best_overlap")
+    return "better" if apart else "tie", said + t(
+        "runs.best_apart" if apart else "runs.best_overlap"
+    )
 
 
 def name_of(labels: Sequence[str], sweep: Sweep, setting: int) -> str:

@@ -370,7 +370,7 @@ def test_a_sweep_finds_what_was_varied(sweep: list[Path], swept: RunsData) -> No
                 values = [statistics.mean(row_scores(sweep[run], "ppo", "reward").values())
                           for run in setting.runs]  # fmt: skip
                 assert mean is not None and mean.value == pytest.approx(statistics.mean(values))
-    assert data.best and "held-out reward of PPO" in data.best[0]
+    assert "held-out reward of PPO" in data.best[0][1] and data.best[0][1] in data.told
 
 
 def test_bands_are_over_common_steps() -> None:
