@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 from browsing import WIDTHS, Visit, axe, browser, overflowing, until
+from curate_fixture import make_folder, spending
 from report_fixture import make_run
 
+from espalier.curate.statistics import write_statistics
 from espalier.reports.config import ReportConfig
+from espalier.reports.data_page import build_data_page
 from espalier.reports.page import build_report
 from espalier.reports.strings import words
 
@@ -103,6 +106,22 @@ def test_reading_goes_on_where_it_was(visit: Visit) -> None:
     until(page, lambda: abs(page.evaluate(top) - before) < 60)
 
 
+@pytest.mark.slow
+def test_the_data_page_speaks_both_languages_too(browser: Any, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "clean", 20)
+    write_statistics(folder, spending())
+    build_data_page(folder, folder / "data.html")
+    found = Visit(browser, folder / "data.html")
+    page = found.open()
+    for language in ("zh", "en"):
+        switch(page, language)
+        assert page.locator("#removed-title").inner_text() == words(language)["section.dp_removed"]
+        assert words(language)["rule.refusal"] in page.locator("#rejects-browser").inner_text()
+        assert axe(page) == []
+    found.close()
+    assert found.problems == []
+
+
 # --- keyboard, theme, print --------------------------------------------------------------------
 
 
@@ -180,6 +199,7 @@ SMALL = """() => {
 }"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
 def test_targets_are_large_enough(browser: Any, report: Path, width: int) -> None:
     found = Visit(browser, report, viewport={"width": width, "height": 900})
@@ -224,6 +244,7 @@ def test_what_could_mislead_stands_in_both_languages(visit: Visit) -> None:
         assert fact in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_nothing_is_wider_than_the_window(
