@@ -271,7 +271,7 @@ def read_steps(paths: Sequence[Path], rejects: list[dict[str, Any]]) -> list[dic
         if item["examples"]
     }
     streams: dict[str, dict[str, Any]] = {}
-    for item in chain.from_iterable(map(read_json, paths)):
+    for item in chain.from_iterable(map(_read_items, paths)):
         name = str(item.get("stream") or "rows")
         label = known(f"stream.{name}", pretty(name))
         stream = streams.setdefault(name, {"stream": name, "label": label, "steps": []})
@@ -283,9 +283,22 @@ def read_steps(paths: Sequence[Path], rejects: list[dict[str, Any]]) -> list[dic
     return list(streams.values())
 
 
+def _read_items(path: Path) -> list[Mapping[str, Any]]:
+    """The objects of a JSON list; raises InputError for anything else."""
+    value = read_json(path)
+    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
+        raise InputError(
+            "A result file does not hold what it should.",
+            where=str(path),
+            expected="a list of JSON objects, one a step",
+            hint="run the stage again that wrote it",
+        )
+    return value
+
+
 def _step(item: Mapping[str, Any], shown: Mapping[tuple[str, str], int]) -> dict[str, Any]:
     name = str(item.get("step", ""))
-    rows_in, rows_out = int(item.get("in", 0)), int(item.get("out", 0))
+    rows_in, rows_out = (int(number(item.get(key)) or 0) for key in ("in", "out"))
     return {
         "step": name,
         "label": known(f"step.{name}", pretty(name)),

@@ -103,8 +103,7 @@ def lineage_row(row: Mapping[str, Any], name: str) -> dict[str, Any]:
     shown = {**row_shown(row), "file": name}
     parents = meta.get("parents")
     shown["parents"] = _names(parents)[:_MOST_PARENTS]
-    aliases = [meta[key] for key in ("task", "original_id") if isinstance(meta.get(key), str)]
-    if own := [alias for alias in dict.fromkeys(aliases) if alias != shown["id"]]:
+    if own := [alias for alias in dict.fromkeys(_aliases(meta)) if alias != shown["id"]]:
         shown["aliases"] = own
     if isinstance(meta.get("repaired"), list):
         shown["repaired"] = _names(meta["repaired"])
@@ -120,6 +119,11 @@ def lineage_row(row: Mapping[str, Any], name: str) -> dict[str, Any]:
         if isinstance(row.get("source"), str):
             shown["source"] = row["source"]
     return shown
+
+
+def _aliases(meta: Mapping[str, Any]) -> list[str]:
+    """Names beside its id under which other rows know a row."""
+    return [meta[key] for key in ("task", "original_id") if isinstance(meta.get(key), str)]
 
 
 def _names(value: Any) -> list[str]:
@@ -159,7 +163,7 @@ def _looked_up(find: Find, wanted: set[str], known: set[str]) -> Iterator[dict[s
         for line in read_lines(path):
             given = line.get("meta")
             meta: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
-            names = {str(line.get("id")), meta.get("task"), meta.get("original_id")}
+            names = {str(line.get("id")), *_aliases(meta)}
             if names & wanted:
                 row = lineage_row(line, name)
                 mine = {row["id"], *row.get("aliases", ())}

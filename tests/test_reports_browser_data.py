@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Visit, browser, until
+from browsing import Visit, axe, browser, until
 from curate_fixture import make_folder, read_lines, spending
 from test_reports_page import HOSTILE
 
@@ -150,6 +150,18 @@ def test_near_duplicates_mark_what_is_shared(visit: Visit, built: Path) -> None:
     page.select_option("select[name='pair.show']", "largest")
     assert "cluster of 5" in page.locator("#duplicates-browser .entry").first.inner_text()
     assert "row 4" in page.locator("#contamination-browser .entry").first.inner_text()
+
+
+@pytest.mark.slow
+@pytest.mark.ci_slice
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_fault(browser: Any, built: Path, scheme: str) -> None:
+    visit = Visit(browser, built, color_scheme=scheme)
+    page = visit.open("#rows&row.id=id1")
+    page.locator(".entry.opened").wait_for()
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert axe(page) == []
+    visit.close()
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -238,9 +238,11 @@ def test_wrong_folders_end_in_one_message(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no curated data"):
         build_data_page(tmp_path, tmp_path / "x.html")
     made = make(tmp_path / "m", rows=8)
-    (made / "statistics.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(InputError, match="does not hold what it should"):
-        build(made)
+    for name, text in (("funnel.json", "{}"), ("funnel.json", "[1]"), ("statistics.json", "[]")):
+        (made / name).write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match="does not hold what it should"):
+            build(made)
+        (made / "funnel.json").write_text("[]", encoding="utf-8")
 
 
 def test_the_same_folder_gives_the_same_bytes(folder: Path) -> None:

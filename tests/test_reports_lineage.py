@@ -152,11 +152,13 @@ def test_broken_lineage_is_left_out(tmp_path: Path) -> None:
         {"id": 7, "messages": [{"role": "user", "content": "x"}], "meta": {"parents": "p"}},
         {"id": "a", "messages": "text", "meta": {"nearest": [1, ["b", "c"]], "task": 3}},
         {"id": "b", "meta": None},
+        {"id": "c", "meta": {"parents": ["far"]}},
     ]
+    write_lines(tmp_path / "curate" / "evolved.jsonl", [{"id": "far", "meta": {"task": {"x": 1}}}])
     write_lines(tmp_path / "curate" / "train.jsonl", lines)
     rows = by_id(read_rows(finder(tmp_path), 8, "s"))
-    assert set(rows) == {"7", "a", "b"}
-    assert all(item["parents"] == [] for item in rows.values())
+    assert set(rows) == {"7", "a", "b", "c", "far"}
+    assert [name for name, item in rows.items() if item["parents"]] == ["c"]
     assert rows["a"]["nearest"] == [["b", None]]
 
 
