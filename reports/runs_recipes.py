@@ -156,8 +156,22 @@ def _shown(value: Any, key: str, run: Path) -> str | None:
         return without_secrets(shown_path(value, run))
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
         value = value[0]
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=100_000)
+    text = yaml.safe_dump(
+        _without_keys(value), default_flow_style=True, allow_unicode=True, width=100_000
+    )
     return without_secrets(text.removesuffix("\n...\n").strip())
+
+
+def _without_keys(value: Any) -> Any:
+    """The value with what stands under a secret's name hidden."""
+    if isinstance(value, Mapping):
+        return {
+            key: HIDDEN
+            if _SECRET_KEY.search(str(key)) and isinstance(item, str)
+            else _without_keys(item)
+            for key, item in value.items()
+        }
+    return [_without_keys(item) for item in value] if isinstance(value, list) else value
 
 
 def _numbers(values: Sequence[Any]) -> tuple[float | None, ...] | None:

@@ -130,7 +130,7 @@ def test_a_section_that_one_recipe_lacks_is_one_key() -> None:
 def test_secrets_are_not_shown_and_folders_of_the_run_are_relative() -> None:
     recipes = [
         {"teacher": {"api_key": f"sk-{place}", "url": f"https://u:p{place}@host/"},
-         "path": f"runs/{place}/sft"}
+         "more": [{"token": f"sk-{place}", "n": place}], "path": f"runs/{place}/sft"}
         for place in range(2)
     ]  # fmt: skip
     found = found_changes(*recipes)
