@@ -3,7 +3,8 @@
 function compileSearch(query) {
   if (!query) return { pattern: null, plain: false };
   try {
-    return { pattern: new RegExp(query, "giu"), plain: false };
+    // Without regard to case; what has none is found faster when that is not asked for.
+    return { pattern: new RegExp(query, query.toLowerCase() === query.toUpperCase() ? "gu" : "giu"), plain: false };
   } catch {
     const escaped = query.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
     return { pattern: new RegExp(escaped, "giu"), plain: true };
