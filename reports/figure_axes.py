@@ -42,6 +42,16 @@ def ticks(low: float, high: float, count: int) -> list[float]:
     return [float(f"{place * step:.12g}") for place in range(first, last + 1)]
 
 
+def log_ticks(low: float, high: float, count: int) -> list[float]:
+    """Powers of ten between two positive values, or 1, 2 and 5 times them where those are few;
+    round steps where even these are."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    heads = (1,) if len(powers) > count - 2 else (1, 2, 5)
+    found = [head * 10.0**power for power in powers for head in heads]
+    inside = [value for value in found if low <= value <= high]
+    return inside if len(inside) > 1 else ticks(low, high, count)
+
+
 def tick_labels(values: Sequence[float], style: str = "number") -> list[str]:
     """Labels with the same decimals; `style` "percent" and "points" stand for shares."""
     scaled = [value if style == "number" else 100 * value for value in values]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from espalier.reports.figure_axes import SMALL, Scale, tick_labels, ticks, widest
+from espalier.reports.figure_axes import SMALL, Scale, log_ticks, short, tick_labels, ticks, widest
 from espalier.reports.figure_svg import Picture, colours, fitted, series_colour, text_width
 
 WIDTH = 640.0
@@ -93,9 +93,10 @@ def _row(
 
 def histogram(
     title: str, note: str, edges: Sequence[float], counts: Sequence[tuple[str, Sequence[int]]],
-    style: str = "number",
+    style: str = "number", log: bool = False,
 ) -> str:  # fmt: skip
-    """SVG: one row of bins for each (label, counts), all over the same `edges`."""
+    """SVG: one row of bins for each (label, counts), all over the same `edges`; on a logarithmic
+    axis where `log`."""
     panel, gap = 64.0, 20.0
     label_width = min(MOST_LABEL, max(text_width(fitted(n, MOST_LABEL)) for n, _ in counts))
     left, right = MARGIN + label_width + 12, WIDTH - MARGIN - 8
@@ -106,7 +107,7 @@ def histogram(
     if note:
         picture.text(MARGIN, 40, fitted(note, WIDTH - 2 * MARGIN, SMALL), size=SMALL,
                      colour=colours()["quiet"])  # fmt: skip
-    scale = Scale(edges[0], edges[-1], left, right)
+    scale = Scale(edges[0], edges[-1], left, right, log)
     highest = max([1, *(count for _, row in counts for count in row)])
     for place, (label, row) in enumerate(counts):
         base = top + (panel + gap) * place + panel
@@ -119,8 +120,10 @@ def histogram(
             x, width = scale.at(low), scale.at(high) - scale.at(low)
             picture.rect(x + 0.5, base - size, width - 1, size, series_colour(place), 0.82)
     bottom = top + (panel + gap) * len(counts) - gap
-    marks = ticks(edges[0], edges[-1], 6)
-    for mark, label in zip(marks, tick_labels(marks, style), strict=True):
+    marks = (log_ticks if log else ticks)(edges[0], edges[-1], 6)
+    for mark, label in zip(
+        marks, map(short, marks) if log else tick_labels(marks, style), strict=True
+    ):
         picture.text(
             scale.at(mark), bottom + 16, label, anchor="middle", size=SMALL,
             colour=colours()["quiet"],

@@ -202,12 +202,13 @@ def histograms(answers: AnswerTable, summary: Mapping[str, Any]) -> Iterator[Fig
             low, high = 0.0, 1.0
         if high <= low:
             low, high = low - 0.5, high + 0.5
-        edges = np.linspace(low, high, BINS + 1)
+        log = metric["format"] == "perplexity" and low > 0
+        edges = (np.geomspace if log else np.linspace)(low, high, BINS + 1)
         rows = []
         for place, model in enumerate(answers.models):
             own = np.clip(values[place][np.isfinite(values[place])], low, high)
             rows.append((labels.get(model, model), np.histogram(own, edges)[0].tolist()))
         note = t("figures.histogram_note" if whole else "figures.histogram_tails")
         title = t("figures.histogram", metric=metric["label"])
-        svg = figure_bars.histogram(title, note, edges.tolist(), rows, style_of(metric))
+        svg = figure_bars.histogram(title, note, edges.tolist(), rows, style_of(metric), log)
         yield Figure(f"histogram-{metric['name']}", svg)

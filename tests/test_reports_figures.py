@@ -16,7 +16,7 @@ from runs_fixture import make_sweep, read_summary
 from espalier.cli import main
 from espalier.reports import figure_bars, figure_heat, figure_lines, figure_png
 from espalier.reports.config import ReportConfig
-from espalier.reports.figure_axes import short, tick_labels, ticks
+from espalier.reports.figure_axes import log_ticks, short, tick_labels, ticks
 from espalier.reports.figure_bars import bar_rows
 from espalier.reports.figure_lines import Line, Point, Points
 from espalier.reports.figure_svg import Picture, colours, fitted, plain, text_width
@@ -151,6 +151,22 @@ def test_ticks_are_round_and_inside(low: float, high: float) -> None:
         assert min(abs(head - wanted) for wanted in (1, 2, 2.5, 5, 10)) < 1e-6
     labels = tick_labels(found)
     assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.5, 420_000), (0.02, 0.9), (3, 80), (2.1, 2.4)])
+def test_ticks_of_a_logarithmic_axis(low: float, high: float) -> None:
+    found = log_ticks(low, high, 6)
+    assert 2 <= len(found) <= 8
+    assert found == sorted(found) and all(low <= value <= high for value in found)
+
+
+def test_perplexities_have_bins_of_equal_ratio() -> None:
+    edges = [1.0, 10.0, 100.0, 1000.0]
+    root = parsed(figure_bars.histogram("t", "", edges, [("m", [1, 2, 4])], "number", True))
+    bins = [n for n in root.iter(f"{SVG}rect") if n.get("fill") != "#ffffff"]
+    assert len({n.get("width") for n in bins}) == 1
+    heights = [float(n.get("height", 0)) for n in bins]
+    assert heights[2] == pytest.approx(4 * heights[0], rel=1e-2)
 
 
 def test_labels_of_axes_and_short_numbers() -> None:
