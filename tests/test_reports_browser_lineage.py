@@ -154,7 +154,15 @@ def test_a_prompt_of_the_evaluation_leads_to_its_row(visit: Visit) -> None:
     opened.wait_for()
     assert "Held out." in opened.inner_text()
     assert "It came from the source tasks; no other row stands behind it." in opened.inner_text()
-    assert f"row.id={0:016x}" in page.url
+    assert f"#rows&row={0:016x}&row.id={0:016x}" in page.url
+    # Whoever reads another part stays there.
+    address = page.url.replace("#rows", "#answers")
+    page.evaluate("address => history.replaceState(null, '', address)", address)
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    opened.wait_for()
+    assert "#answers&" in page.url
+    assert page.evaluate("document.activeElement.closest('.entry')") is None
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ function startRows(lineage, streams) {
   const place = el("div", { class: "open-row" });
   const list = el("div", {});
   refill(root, place, list);
-  const view = { place, trail: [] };
+  const view = { place, trail: [], quiet: false };
   const open = (row) => openRow(view, lineage, streams, row, open);
   const browser = new Browser(list, {
     name: "row",
@@ -30,10 +30,17 @@ function startRows(lineage, streams) {
     const row = rowNamed(lineage.index, id);
     if (row) open(row);
     else refill(place, el("p", { class: "empty", role: "status" }, t("dp.row_unknown", { id })));
-    place.scrollIntoView({ block: "start" });
-    return row;
+    if (!view.quiet) place.scrollIntoView({ block: "start" });
   };
-  if (get("row.id")) byName(get("row.id"));
+  if (get("row.id")) {
+    // Shown where it stands; whoever reads another part stays there.
+    const at = state.at;
+    view.quiet = at !== "rows";
+    byName(get("row.id"));
+    view.quiet = false;
+    state.at = at;
+    set({});
+  }
   return { browser, open: byName };
 }
 
@@ -53,6 +60,7 @@ function fileField(lineage, shown) {
 function openRow(view, lineage, streams, row, open) {
   const before = view.trail.at(-1);
   if (before !== row) view.trail.push(row);
+  state.at = "rows";
   set({ "row.id": row.id });
   const close = () => {
     view.trail = [];
@@ -86,6 +94,7 @@ function openRow(view, lineage, streams, row, open) {
       lineagePanel(lineage, streams, row, open),
     ),
   );
+  if (view.quiet) return;
   heading.focus({ preventScroll: true });
   view.place.scrollIntoView({ block: "nearest" });
 }
