@@ -154,9 +154,10 @@ class VirtualList {
     this.drawn();
   }
 
-  // What stands above the rows stays in view (a head that sticks).
+  // What stands above the rows stays in view (a head that sticks). On paper the box is as high as
+  // its rows, which must not draw more and more of them.
   viewHeight() {
-    return this.box.clientHeight - this.space.offsetTop;
+    return Math.min(this.box.clientHeight - this.space.offsetTop, 2 * window.innerHeight);
   }
 
   // Where in the window the view of the rows begins.
