@@ -108,6 +108,8 @@ def test_a_link_opens_the_row(visit: Visit) -> None:
     assert "4.5" in page.locator(".entry.opened .row-facts").inner_text()
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_the_rows_wait_until_they_are_near(visit: Visit) -> None:
     page = visit.open()
     assert page.locator("script#packed-rows").count() == 1
@@ -119,6 +121,8 @@ def test_the_rows_wait_until_they_are_near(visit: Visit) -> None:
     until(page, lambda: "查看来历" in page.locator("#rows-browser").inner_text())
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_a_rule_of_the_funnel_leads_to_its_examples(visit: Visit, report: Path) -> None:
     page = visit.open()
     rejects = read_lines(report.parent / "curate" / "rejects.jsonl")
@@ -132,6 +136,8 @@ def test_a_rule_of_the_funnel_leads_to_its_examples(visit: Visit, report: Path) 
     assert line.inner_text() == f"{shown} examples, of {count} rejects"
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_everything_of_the_data_is_in_the_section(visit: Visit) -> None:
     page = visit.open()
     text = page.locator("#data").inner_text()
@@ -145,6 +151,8 @@ def test_everything_of_the_data_is_in_the_section(visit: Visit) -> None:
     assert "1.75 USD" in text
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_a_prompt_of_the_evaluation_leads_to_its_row(visit: Visit) -> None:
     page = visit.open("#answers")
     first = page.locator(f"article.example[data-id='{0:016x}']")

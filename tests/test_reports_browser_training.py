@@ -84,6 +84,8 @@ def test_alarms_stand_on_the_curve_and_are_read_out(visit: Visit) -> None:
     assert not length.locator(".curve-fired").is_visible()
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_an_alarm_in_words_leads_to_its_curve(visit: Visit) -> None:
     page = visit.open()
     notice = page.locator(".alarm-notice")
@@ -94,6 +96,8 @@ def test_an_alarm_in_words_leads_to_its_curve(visit: Visit) -> None:
     assert length.locator("svg").evaluate("node => node === document.activeElement")
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_the_charts_of_a_stage_read_out_the_same_step(visit: Visit, report: Path) -> None:
     page = visit.open()
     chart(page, "Entropy").locator("svg").focus()
