@@ -100,8 +100,7 @@ def test_the_page_shows_it_without_scripts(tmp_path: Path) -> None:
     assert "30 of 24 prompts" in words and "Compared with: train.jsonl" in words
     assert "better → tie" in words and "all: 60.0 %" in words
     assert "described, not tested" in words
-    plain = Page(build(make_run(tmp_path / "plain", rows=24)))
-    assert "Contamination" not in " ".join(plain.text)
+    assert 'id="contamination"' not in build(make_run(tmp_path / "plain", rows=24))
 
 
 @pytest.mark.parametrize("payload", [HOSTILE[1], HOSTILE[8], HOSTILE[30]])
