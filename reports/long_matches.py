@@ -11,6 +11,7 @@ literals, which deflate packs as usual, and a table of numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain as joined
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ WINDOW = 24
 STEP = 4
 LARGEST_TABLE = 22
 PIECE = 1 << 20
+# Matches that are handled at once: as Python's numbers they take thirty times the room.
+MANY = 1 << 14
 
 Bytes = NDArray[np.uint8]
 Matches = NDArray[np.int64]
@@ -42,12 +45,17 @@ def long_matches(data: Bytes) -> Matches:
 def literals(data: Bytes, matches: Matches) -> Iterator[Any]:
     """The pieces of `data` (buffers, at most `PIECE` bytes each) that no match covers."""
     at = 0
-    for start, length, _ in [*matches.tolist(), (data.size, 0, 0)]:
+    for start, length in joined(_ends(matches), [(data.size, 0)]):
         while at < start:
             end = min(start, at + PIECE)
             yield data[at:end].data
             at = end
         at = start + length
+
+
+def _ends(matches: Matches) -> Iterator[list[int]]:
+    for i in range(0, len(matches), MANY):
+        yield from matches[i : i + MANY, :2].tolist()
 
 
 def table(matches: Matches) -> tuple[bytes, bytes, bytes]:
@@ -62,7 +70,7 @@ def varints(numbers: NDArray[np.int64]) -> bytes:
 
     As in protocol buffers; at most five bytes each (numbers below 2^35).
     """
-    return b"".join(_varints(numbers[i : i + PIECE]) for i in range(0, len(numbers), PIECE))
+    return b"".join(_varints(numbers[i : i + MANY]) for i in range(0, len(numbers), MANY))
 
 
 def _varints(numbers: NDArray[np.int64]) -> bytes:
