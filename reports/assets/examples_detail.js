@@ -66,7 +66,7 @@ function markNotes(page, model, row) {
       el("h5", {}, t("examples.judge_marks"), " ", el("bdi", { class: "quiet" }, note.rubric)),
       note.unread
         ? el("p", { class: "quiet" }, t("examples.unread"))
-        : el("p", { class: "judge-marks" }, marks.map(([name, value]) => el("span", {}, el("bdi", {}, name), " ", el("b", { class: "num" }, markShown(value))))),
+        : el("p", { class: "judge-marks" }, marks.map(([name, value]) => el("span", {}, el("bdi", {}, known(`criterion.${name}`, name)), " ", el("b", { class: "num" }, markShown(value))))),
       saidText(page, note.unread ? note.reply : note.reason),
     );
   });
