@@ -66,11 +66,12 @@ def tick_labels(values: Sequence[float], style: str = "number") -> list[str]:
 
 
 def short(value: float) -> str:
-    """A number with three digits."""
-    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+    """A number with three digits, or whole where it has more."""
+    if value != 0 and not 1e-3 <= abs(value) < 1e6:
         head, power = f"{value:.1e}".split("e")
         return f"{head.removesuffix('.0')}e{int(power)}".replace("-", MINUS)
-    return f"{value:,.3g}".replace("-", MINUS)
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return text.replace("-", MINUS)
 
 
 def padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:

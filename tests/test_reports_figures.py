@@ -176,7 +176,7 @@ def test_labels_of_axes_and_short_numbers() -> None:
     assert [short(v) for v in (0, 0.5, 12345.0, 3e-5, -2e6)] == [
         "0",
         "0.5",
-        "1.23e+04",
+        "12,345",
         "3e−5",
         "−2e6",
     ]
