@@ -24,9 +24,15 @@ from espalier.curate.self_chat import SOURCE as SELF_CHAT
 from espalier.curate.self_instruct import read_seeds, seed_path
 from espalier.curate.sources import OpenFile
 from espalier.engines.base import EngineSpec
-from espalier.prices import Prices
 from espalier.records import Example
-from espalier.spending import BOUGHT, Estimate, estimate_table, estimated_money, likely_tokens
+from espalier.spending import (
+    BOUGHT,
+    Estimate,
+    budget_lines,
+    estimate_table,
+    likely_tokens,
+    prices_of,
+)
 
 _SAMPLE = 200
 # Words of the fixed part of a prompt, and what a model usually writes, in tokens.
@@ -87,18 +93,10 @@ def estimate_lines(curation: Curation) -> list[str]:
     found = estimate(curation)
     if not found:
         return []
-    prices = _prices(curation)
+    prices = prices_of(_engines(curation))
     lines = ["estimate of what will be generated (rough; answers in the journal cost nothing):"]
     lines += estimate_table(found, prices).splitlines()
-    budget = curation.context.shared.budget
-    if budget is not None and budget.money is not None:
-        money = estimated_money(found, prices)
-        if money > budget.money:
-            lines.append(
-                f"  the budget ({budget.money:g}) is below the estimate: the run stops at it, and "
-                "goes on from there when it is raised"
-            )
-    return lines
+    return lines + budget_lines(found, prices, curation.context.shared.budget)
 
 
 def buys(curation: Curation) -> bool:
@@ -109,17 +107,6 @@ def buys(curation: Curation) -> bool:
 def _engines(curation: Curation) -> list[EngineSpec]:
     shared, weak = curation.context.shared, curation.config.preferences.weak
     return [shared.teacher, shared.judge, *([] if weak is None else [weak])]
-
-
-def _prices(curation: Curation) -> dict[str, Prices]:
-    """What each model costs: nothing where it runs on this machine; models without prices are
-    left out."""
-    engines = _engines(curation)
-    given = {spec.model: spec.prices for spec in engines if spec.prices is not None}
-    currency = next((prices.currency for prices in given.values()), "USD")
-    nothing = Prices(prompt=0, completion=0, currency=currency)
-    bought = {spec.model for spec in engines if spec.engine in BOUGHT}
-    return given | {spec.model: nothing for spec in engines if spec.model not in bought}
 
 
 def _generation(curation: Curation) -> tuple[list[Estimate], _Made]:

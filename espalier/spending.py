@@ -393,6 +393,28 @@ def estimated_money(estimates: Iterable[Estimate], prices: Mapping[str, Prices])
     )
 
 
+def prices_of(engines: Sequence[EngineSpec]) -> dict[str, Prices]:
+    """What each model costs: nothing where it runs on this machine; models without prices are
+    left out."""
+    given = {spec.model: spec.prices for spec in engines if spec.prices is not None}
+    currency = next((prices.currency for prices in given.values()), "USD")
+    nothing = Prices(prompt=0, completion=0, currency=currency)
+    bought = {spec.model for spec in engines if spec.engine in BOUGHT}
+    return given | {spec.model: nothing for spec in engines if spec.model not in bought}
+
+
+def budget_lines(
+    estimates: Iterable[Estimate], prices: Mapping[str, Prices], budget: Budget | None
+) -> list[str]:
+    """What to say of a budget in money that is below the estimates; nothing where it is not."""
+    if budget is None or budget.money is None or estimated_money(estimates, prices) <= budget.money:
+        return []
+    return [
+        f"  the budget ({budget.money:g}) is below the estimate: the run stops at it, and goes on "
+        "from there when it is raised"
+    ]
+
+
 def estimate_table(estimates: Sequence[Estimate], prices: Mapping[str, Prices]) -> str:
     """The estimates as a small table for a terminal, with a last line for the sum.
 

@@ -35,6 +35,14 @@ def add_verb(
     return parser
 
 
+def positive(text: str) -> int:
+    """The type of an option that counts: a whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("has to be at least 1")
+    return number
+
+
 def add_recipe_options(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
     """The recipe (positional, or `--recipe`), `--run`, `--runs-dir` and `--set`."""
     if positional:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from espalier.errors import UsageError
 from espalier.evaluate import cli_rated
-from espalier.verbs import add_verb
+from espalier.verbs import add_verb, positive
 
 if TYPE_CHECKING:
     from espalier.rubrics import Scale
@@ -50,7 +50,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "own (default: quality)",
     )  # fmt: skip
     sheet.add_argument("--models", metavar="A,B", help="only the answers of these models")
-    sheet.add_argument("--count", type=_positive, metavar="N", help="at most N rows")
+    sheet.add_argument("--count", type=positive, metavar="N", help="at most N rows")
     sheet.add_argument("--seed", type=int, default=1, help="draws rows and order (default: 1)")
     agreement = add_verb(
         parts,
@@ -65,13 +65,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="a rubric of your own that they are filled in by (repeatable)",
     )  # fmt: skip
     cli_rated.register(parts)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("has to be at least 1")
-    return number
 
 
 def _help(args: argparse.Namespace) -> int:

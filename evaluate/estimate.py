@@ -19,10 +19,9 @@ from espalier.evaluate.judgement import JOURNAL, STEP
 from espalier.evaluate.predictions import read_predictions
 from espalier.evaluate.subjects import subject_of
 from espalier.judging import pairwise_prompt
-from espalier.prices import Prices
 from espalier.rubrics import Scale
 from espalier.run import StageContext
-from espalier.spending import BOUGHT, Estimate, estimate_table, estimated_money, likely_tokens
+from espalier.spending import Estimate, budget_lines, estimate_table, likely_tokens, prices_of
 from espalier.text import language
 
 # Tokens of an answer that is not made yet, of a judge's reason, and of one mark with its name.
@@ -52,19 +51,13 @@ def estimate_lines(
     if not found:
         return []
     apis = [model.api for model in options.models if model.api is not None]
-    prices = _prices([*apis, *([] if judge is None else [judge])])
+    prices = prices_of([*apis, *([] if judge is None else [judge])])
     lines = ["estimate of what will be asked (rough; answers in the journals cost nothing):"]
     lines += estimate_table(found, prices).splitlines()
     kept = _lines_of(context.folder / JOURNAL)
     if kept:
         lines.append(f"  {kept:,} replies of the judge are in its journal")
-    limit = None if context.shared.budget is None else context.shared.budget.money
-    if limit is not None and estimated_money(found, prices) > limit:
-        lines.append(
-            f"  the budget ({limit:g}) is below the estimate: the run stops at it, and goes on "
-            "from there when it is raised"
-        )
-    return lines
+    return lines + budget_lines(found, prices, context.shared.budget)
 
 
 def _answers(options: EvaluateConfig, evalset: EvalSet) -> Iterator[Estimate]:
@@ -155,16 +148,6 @@ def _frame(scale: Scale | None, evalset: EvalSet, index: int, config: JudgeConfi
 
 def _sum(step: str, model: str, prompts: Sequence[int], reply: int) -> Estimate:
     return Estimate(step, model, len(prompts), sum(prompts), reply * len(prompts))
-
-
-def _prices(engines: Sequence[EngineSpec]) -> dict[str, Prices]:
-    """What each model costs: nothing where it runs on this machine; models without prices are
-    left out."""
-    given = {spec.model: spec.prices for spec in engines if spec.prices is not None}
-    currency = next((prices.currency for prices in given.values()), "USD")
-    nothing = Prices(prompt=0, completion=0, currency=currency)
-    bought = {spec.model for spec in engines if spec.engine in BOUGHT}
-    return given | {spec.model: nothing for spec in engines if spec.model not in bought}
 
 
 def _lines_of(journal: Path) -> int:

@@ -10,7 +10,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from espalier.errors import UsageError
-from espalier.verbs import add_verb
+from espalier.verbs import add_verb, positive
 
 if TYPE_CHECKING:
     from espalier.reports.rating_session import Plan
@@ -42,9 +42,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "of your own (repeatable)",
     )  # fmt: skip
     parser.add_argument("--models", metavar="A,B", help="only the answers of these models")
-    parser.add_argument("--count", type=_positive, metavar="N", help="at most N items of a kind")
+    parser.add_argument("--count", type=positive, metavar="N", help="at most N items of a kind")
     parser.add_argument(
-        "--raters-per-item", type=_positive, metavar="N",
+        "--raters-per-item", type=positive, metavar="N",
         help="give an item to N people (default: everybody rates everything)",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, help="draws items and order (default: 1)")
@@ -55,13 +55,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--port", type=_port, default=PORT, help=f"port, 0 for a free one (default: {PORT})"
     )
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("has to be at least 1")
-    return number
 
 
 def _port(text: str) -> int:
