@@ -36,7 +36,7 @@ SCRIPTS = (
     "copy.js", "curve_math.js", "lines.js", *OVERVIEW, "calibration.js", "training.js",
     "search.js", "unpack.js", "answer_data.js", "rows.js", *EXAMPLES, *DESK,
     *data_page.COMPONENTS,
-    "rating_rows.js", "rating_local.js", "rating_section.js", "nav.js", "main.js",
+    "rating_rows.js", "rating_local.js", "rating_section.js", "nav.js", "start.js", "main.js",
 )  # fmt: skip
 STYLES = (
     "page.css", "frame.css", "parts.css", "overview.css", "answers.css", "examples.css",

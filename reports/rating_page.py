@@ -14,7 +14,7 @@ from espalier.rubrics import SCALES
 DESK = ("rating_plan.js", "rating_form.js", "rating_desk.js")
 SCRIPTS = (
     "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js", "help.js",
-    "nav.js", *DESK, "rating_remote.js", "rating_main.js",
+    "nav.js", *DESK, "rating_remote.js", "start.js", "rating_main.js",
 )  # fmt: skip
 STYLES = ("page.css", "frame.css", "parts.css", "answers.css", "rating.css")
 SPOKEN = ("page.", "language.", "theme.", "rating.", "help.")

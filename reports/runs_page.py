@@ -27,7 +27,7 @@ SCRIPTS = (
     "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js", "help.js",
     "copy.js", "curve_math.js", "runs_points.js", "runs_lines.js", "runs_changes.js",
     "runs_scores.js", "runs_sweep.js", "runs_curves.js", "overview.js", "search.js", "unpack.js",
-    "answer_data.js", "rows.js", *EXAMPLES, "nav.js", "runs_main.js",
+    "answer_data.js", "rows.js", *EXAMPLES, "nav.js", "start.js", "runs_main.js",
 )  # fmt: skip
 STYLES = (
     "page.css", "frame.css", "parts.css", "answers.css", "examples.css", "runs.css", "print.css",

@@ -272,3 +272,19 @@ def test_axe_finds_nothing_serious(browser: Any, report: Path, language: str, sc
     assert axe(page) == []
     found.close()
     assert found.problems == []
+
+
+def test_the_sheet_of_keys_opens_on_the_page_about_data(browser: Any, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "clean")
+    write_statistics(folder)
+    build_data_page(folder, folder / "data.html")
+    visit = Visit(browser, folder / "data.html")
+    page = visit.open()
+    page.click("#help-open")
+    assert page.locator("#help").is_visible()
+    page.click("#help-close")
+    assert not page.locator("#help").is_visible()
+    page.keyboard.press("?")
+    assert page.locator("#help").is_visible()
+    visit.close()
+    assert visit.problems == []

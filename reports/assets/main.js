@@ -1,23 +1,6 @@
-// Start: the theme before the first paint, the rest when the document is there.
+// Start of the page of a run.
 
-applyTheme(remembered(THEME_KEY));
-
-function start() {
-  readHash();
-  startTips();
-  watchHelpKey();
-  watchAddress();
-  startExampleKeys();
-  startLanguages(startPage);
-}
-
-// Starts every component on the content that stands now; called again after a switch of language.
-async function startPage(core) {
-  const first = !document.documentElement.dataset.started;
-  document.documentElement.dataset.started = "true";
-  startTheme();
-  startNavigation();
-  startHelp();
+async function startRun(core, first) {
   startCopying();
   if (core.summary) startOverview(core.summary);
   startTraining(core.curves);
@@ -29,5 +12,4 @@ async function startPage(core) {
   await startRating(core);
 }
 
-if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
-else start();
+startWhenReady(startRun, watchAddress, startExampleKeys);

@@ -1,18 +1,6 @@
 // Start of the page that `espalier rate` serves.
 
-applyTheme(remembered(THEME_KEY));
-
-function start() {
-  readHash();
-  startTips();
-  watchHelpKey();
-  startLanguages(startPage);
-}
-
-async function startPage() {
-  startTheme();
-  startNavigation();
-  startHelp();
+async function startServedRating() {
   const trouble = byId("rating-trouble");
   const tell = (text) => {
     trouble.hidden = !text;
@@ -29,5 +17,4 @@ async function startPage() {
   }
 }
 
-if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
-else start();
+startWhenReady(startServedRating);
