@@ -2,20 +2,21 @@
 RECIPE ?= recipes/demo.yaml
 RUN ?=
 SET ?=
+SMALL ?=
 PYTHON ?= python3
 VENV ?= .venv
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
-OPTIONS := $(if $(RUN),--run $(RUN)) $(foreach pair,$(SET),--set $(pair))
+OPTIONS := $(if $(RUN),--run $(RUN)) $(if $(SMALL),--small) $(foreach pair,$(SET),--set $(pair))
 STAGE = $(BIN)/espalier run $(RECIPE) $(OPTIONS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm test-vllm demo all curate base sft pairs reward ppo evaluate report test test-all test-gpu setup-peers check bench bench-curate bench-train bench-curves bench-evaluate clean
+.PHONY: help setup setup-vllm test-vllm demo all sweep curate base sft pairs reward ppo evaluate report test test-all test-gpu setup-peers check bench bench-curate bench-train bench-curves bench-evaluate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
-	@echo "  variables: RECIPE=recipes/mine.yaml RUN=name SET='train.sft.epochs=2 seed=3' NPROC=2"
+	@echo "  variables: RECIPE=recipes/mine.yaml RUN=name SET='train.sft.epochs=2 seed=3' SMALL=1 NPROC=2"
 
 $(STAMP):
 	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
@@ -36,6 +37,9 @@ demo: setup ## the whole way on a tiny model, offline, ends in runs/demo/report.
 
 all: setup ## every stage of RECIPE
 	@$(STAGE)
+
+sweep: setup ## all members of RECIPE's section `sweep`, and one page about them
+	@$(BIN)/espalier sweep $(RECIPE) $(OPTIONS) $(if $(NPROC),--processes $(NPROC))
 
 curate: setup ## stage 1: seeds or raw data -> dataset
 	@$(STAGE) --stage curate --stage data_report
@@ -65,7 +69,7 @@ test: setup ## the fast tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-all: setup ## everything: slow, multi-process, kill tests
-	@$(BIN)/python -m pytest -q -m "not gpu and not vllm"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not gpu and not vllm"
 
 test-gpu: setup ## the training suites on a CUDA device
 	@$(BIN)/python -m pytest -q -rs -m gpu

@@ -93,7 +93,8 @@ def measure(source: Path, folder: Path, options: list[str]) -> tuple[float, floa
     watcher.join()
     if process.returncode:
         raise SystemExit(f"the curation ended with exit code {process.returncode}:\n{output}")
-    funnel = "\n".join(line for line in output.splitlines() if line.startswith("  "))
+    shown = output.replace(f"{folder}/", "out/")
+    funnel = "\n".join(line for line in shown.splitlines() if line.startswith("  "))
     return time.perf_counter() - start, peak / 2**20, funnel
 
 

@@ -34,7 +34,7 @@ def interleaved(runs: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def header(title: str, runs: int = REPEATS) -> list[str]:
-    """Head of a results page: title, machine, versions."""
+    """Head of a results page: title, machine, versions; `runs` is 0 where the page says it."""
     hardware = provenance.hardware()
     versions = provenance.package_versions()
     shown = ("python", "numpy", "rapidfuzz", "rouge-score", "torch", "transformers")
@@ -43,7 +43,7 @@ def header(title: str, runs: int = REPEATS) -> list[str]:
         "",
         f"{hardware['cpu']}, {hardware['cores']} cores, {hardware.get('memory_gib', '?')} GiB; "
         + ", ".join(f"{name} {versions[name]}" for name in shown if name in versions)
-        + (f". Medians of {runs} interleaved runs." if runs > 1 else ". One run."),
+        + (f". Medians of {runs} interleaved runs." if runs > 1 else ". One run." if runs else "."),
         "",
     ]
 

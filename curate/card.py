@@ -11,7 +11,7 @@ import yaml
 import espalier
 from espalier import own_code
 from espalier.curate.card_text import CardFacts, card_text, escaped
-from espalier.curate.config import ProceduralSource
+from espalier.curate.config import CurateConfig, ProceduralSource
 from espalier.curate.curation import AnySource, Curation
 from espalier.curate.parts import Parts
 from espalier.curate.sources import OpenFile
@@ -120,7 +120,7 @@ def _settings(curation: Curation) -> list[str]:
         lines.append(
             "The held-out rows were drawn first. No row is kept whose normalised prompt equals a "
             f"held-out one, or whose prompt has a {config.holdout.ngram}-gram Jaccard similarity "
-            f"of {config.holdout.near_threshold} or more with one.\n"
+            f"of {config.holdout.near_threshold} or more with one.{_of_dialogues(config)}\n"
         )
     changed = config.model_dump(mode="json", exclude={"sources"}, exclude_defaults=True)
     if changed:
@@ -136,6 +136,12 @@ def _settings(curation: Curation) -> list[str]:
             + "."
         )
     return lines
+
+
+def _of_dialogues(config: CurateConfig) -> str:
+    if config.dialogues is None or config.dialogues.max_tokens is None:
+        return ""
+    return " Of a split dialogue one part at most is held out, and none of its other parts is kept."
 
 
 def _without_folders(value: Any) -> Any:

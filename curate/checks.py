@@ -16,6 +16,7 @@ from pathlib import Path
 from espalier.curate.curation import Curation
 from espalier.curate.evolve import SOURCE as EVOLVE
 from espalier.curate.groups import GROUPS
+from espalier.curate.own_rules import own_rules
 from espalier.curate.parts import MARKERS
 from espalier.curate.pipeline import Tally
 from espalier.curate.principles import constitution_path, read_principles
@@ -48,6 +49,7 @@ def check_before_start(curation: Curation, *, planning: bool = False) -> list[st
     InputError (files, models) or MissingExtra.
     """
     check_names(curation)
+    own_rules(curation.config.filters.functions, curation.context.path)
     _check_formats(curation)
     _check_texts(curation)
     _check_models(curation)
@@ -322,7 +324,7 @@ def _check_scores(curation: Curation) -> list[str]:
         wanted += [
             ("curate.selection.score", f"quality.{score}", score)
             for score in config.selection.score
-            if score != "length" and score not in made
+            if score not in ("length", "random") and score not in made
         ]
     dedup = config.dedup
     compares = dedup.key != "none" or dedup.near is not None or dedup.semantic is not None

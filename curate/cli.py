@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from espalier.errors import UsageError
-from espalier.verbs import add_recipe_options, add_verb, run_recipe_stages
+from espalier.verbs import add_recipe_options, add_verb, run_recipe_stages, within
 
 _OUTPUTS = ("train.jsonl", "train.parquet", "eval.jsonl", "prompts.jsonl", "preferences.jsonl",
             "preferences_eval.jsonl", "rejects.jsonl", "clusters.jsonl", "contamination.jsonl",
@@ -49,7 +49,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     alone.add_argument(
         "--near",
-        type=_share,
+        type=within(0, 1),
         default=0.0,
         metavar="J",
         help="remove rows whose prompt and answer have a Jaccard similarity of J or more with a "
@@ -70,13 +70,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="store_true",
         help="replace personal data and keys by marks such as <EMAIL>",
     )
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise ValueError(text)
-    return value
 
 
 def _curate(args: argparse.Namespace) -> int:

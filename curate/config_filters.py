@@ -154,6 +154,11 @@ class FilterConfig(Options):
     keywords: KeywordConfig | None = Field(None, description="Lists of words; null: none.")
     safety: SafetyConfig | None = Field(None, description="Unsafe topics by word; null: off.")
     turn_order: bool = Field(True, description="Reject dialogues whose turns do not alternate.")
+    functions: list[str] = Field(
+        default_factory=list,
+        description="Filters of your own, file.py:function or package.module:function: given a row "
+        "(espalier.records.Example), a function gives the reason to reject it, or None.",
+    )
 
 
 class RepairConfig(Options):

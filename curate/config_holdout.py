@@ -10,7 +10,10 @@ from espalier.curate.options import Options
 
 
 class HoldoutConfig(Options):
-    """Rows held out for evaluation (drawn first) and kept away from training."""
+    """Rows held out for evaluation (drawn first) and kept away from training.
+
+    A split dialogue is held out whole: one part is a row of the evaluation, no other is trained on.
+    """
 
     count: int = Field(0, ge=0, description="Rows for eval.jsonl; 0: none are held out.")
     prompts: int = Field(

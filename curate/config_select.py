@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from espalier.curate.options import Options
 
-Score = Literal["judge", "ifd", "reward", "length"]
+Score = Literal["judge", "ifd", "reward", "length", "random"]
 Cell = Literal["language", "group", "source"]
 
 
@@ -103,7 +103,8 @@ class SelectionConfig(Options):
         ["judge"],
         min_length=1,
         description="Scores to order by; of several the product of the ranks counts. `length` is "
-        "the answer's length in words.",
+        "the answer's length in words; `random` is drawn by the recipe's seed, which with "
+        "`balance: []` and `diversity: none` makes a plain random sample.",
     )
     balance: list[Cell] = Field(
         ["language", "group"], description="What is kept in balance; empty: nothing."

@@ -26,6 +26,7 @@ from espalier.curate.constitution_prompts import (
     revision_prompt,
 )
 from espalier.curate.filters import DECLINES
+from espalier.curate.lineage import parents_of_made
 from espalier.curate.options import Language
 from espalier.curate.pipeline import Ledger, Tally
 from espalier.curate.principles import Principle, of_language
@@ -95,7 +96,7 @@ class Revised:
         kept = {key: value for key, value in self.row.meta.items() if key not in hidden}
         kept.setdefault("language", self.language)
         used = [made.principle for made in self.rounds]
-        return {**kept, "parents": [self.row.id], "principles": used}
+        return {**kept, "parents": parents_of_made(self.row), "principles": used}
 
     def trace(self) -> dict[str, Any]:
         """All that was said, as a JSON line."""

@@ -18,6 +18,8 @@ HINTS = {
     "prompts (`use: prompts`)",
     "near_held_out": "change curate.holdout.near_threshold, or hold fewer rows out",
     "held_out": "hold fewer rows out (curate.holdout)",
+    "same_root_held_out": "hold fewer rows out (curate.holdout), or split dialogues less "
+    "(curate.dialogues.max_tokens): all parts of one with a held-out part go",
     "same_prompt_held_out": "hold fewer rows out (curate.holdout)",
     "truncated": "raise max_tokens of the step (curate.answers, self_instruct, evolve, …)",
     "no_sample": "raise curate.preferences.max_tokens, or look at the teacher's answers",

@@ -18,7 +18,7 @@ from typing import Any
 from espalier.curate.best import best_of
 from espalier.curate.config import CurateConfig
 from espalier.curate.config_preferences import PairsConfig
-from espalier.curate.decontaminate import draw_order
+from espalier.curate.decontaminate import draw_order, families
 from espalier.curate.dedup import prompt_key
 from espalier.curate.parts import REJECTS, Parts, Work, read_rows_of, table, writers
 from espalier.curate.pipeline import Tally
@@ -27,6 +27,7 @@ from espalier.curate.respond import batches, sample_answers
 from espalier.curate.verdicts import Meeting, compare, question, with_judge
 from espalier.engines import open_engine
 from espalier.engines.base import Completion, Engine, EngineSpec, Sampling
+from espalier.engines.function import code_inputs
 from espalier.errors import StageError, UsageError
 from espalier.files import atomic_write_json
 from espalier.judging import Judge
@@ -48,6 +49,7 @@ def inputs(context: StageContext) -> Mapping[str, Path]:
     return {
         "prompts": context.stage_folder("curate") / PROMPTS,
         "model": _model_folder(context),
+        **code_inputs({"teacher": context.shared.teacher, "judge": context.shared.judge}),
         **template_inputs(
             context,
             {
@@ -96,7 +98,10 @@ def run(context: StageContext) -> Mapping[str, Any]:
 
 
 def _choose_prompts(context: StageContext, work: Work) -> None:
-    """A seeded sample of the prompts, distinct, each marked as training or evaluation."""
+    """A seeded sample of the prompts, distinct, each marked as training or evaluation.
+
+    All parts of a dialogue are on one side.
+    """
     options = _options(context)
     rows: dict[bytes, Example] = {}
     for row in read_rows_of(context.stage_folder("curate") / PROMPTS):
@@ -109,9 +114,14 @@ def _choose_prompts(context: StageContext, work: Work) -> None:
     if len(order) < wanted:
         evaluation = len(order) * options.eval_prompts // wanted
         work.notes.append(f"prompts.jsonl has {len(order)} of the {wanted} prompts asked for")
+    chosen = [rows[key] for key in order[:wanted]]
+    marked: set[int] = set()
+    for places in families(chosen, seed):
+        if len(marked) < evaluation:
+            marked.update(places)
     with writers(context.folder, [PROMPTS]) as (write,):
-        for number, key in enumerate(order[:wanted]):
-            write(rows[key].with_meta(evaluation=number < evaluation))
+        for number, row in enumerate(chosen):
+            write(row.with_meta(evaluation=number in marked))
 
 
 def _sample_policy(context: StageContext, work: Work) -> None:

@@ -134,7 +134,7 @@ def _away_from_held_out(
 ) -> Iterator[PreferencePair]:
     for pair in pairs:
         tally.seen += 1
-        verdict = curation.held_out.verdict(pair.prompt)
+        verdict = curation.held_out.verdict(pair.prompt) or curation.held_out.sibling(pair)
         if verdict is None:
             tally.kept += 1
             yield pair

@@ -14,10 +14,10 @@ from random import Random
 
 from espalier.curate.config_preferences import WEAK, Expand, PreferencesConfig
 from espalier.curate.corruptions import CORRUPTIONS, Setting, corrupt
-from espalier.curate.decontaminate import draw_order
-from espalier.curate.dedup import prompt_key
+from espalier.curate.decontaminate import families
 from espalier.curate.filters import Rule
 from espalier.curate.judged import Judged, WeakAnswer
+from espalier.curate.lineage import parents_of_made
 from espalier.curate.pipeline import Tally
 from espalier.curate.rankings import expand
 from espalier.curate.verdicts import with_judge
@@ -210,44 +210,41 @@ def pair_meta(row: Example, kind: str) -> dict[str, object]:
     """What a pair says of its prompt's row and of how its rejected answer came about."""
     kept: dict[str, object] = {
         name: row.meta[name]
-        for name in ("source", "language", "category", "group")
+        for name in ("source", "language", "category", "group", "part", "of_parts")
         if name in row.meta
     }
     kept.setdefault("language", language(row.prompt))
-    return {**kept, "kind": kind, "parents": [row.id], "operator": "preferences"}
+    return {**kept, "kind": kind, "parents": parents_of_made(row), "operator": "preferences"}
 
 
 def split_by_prompt(
     pairs: Iterable[PreferencePair], eval_count: int, seed: str
 ) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """(training, evaluation) pairs; all pairs of one prompt go the same way.
+    """(training, evaluation) pairs; all pairs of one prompt or dialogue go the same way.
 
     Whole prompts in a seeded order go to the evaluation until it has `eval_count` pairs.
     """
-    groups: dict[bytes, list[PreferencePair]] = {}
-    for pair in pairs:
-        groups.setdefault(prompt_key(pair.prompt), []).append(pair)
+    given = list(pairs)
     training: list[PreferencePair] = []
     evaluation: list[PreferencePair] = []
-    for key in sorted(groups, key=lambda key: draw_order(key, seed)):
-        (evaluation if len(evaluation) < eval_count else training).extend(groups[key])
+    for places in families(given, seed):
+        side = evaluation if len(evaluation) < eval_count else training
+        side.extend(given[place] for place in places)
     return training, evaluation
 
 
 def split_prompts(
     judged: Sequence[Judged], count: int | None, eval_count: int, seed: str
 ) -> tuple[list[Judged], list[Judged]]:
-    """(training, evaluation) prompts in proportion to the pairs that each side wants."""
-    groups: dict[bytes, list[Judged]] = {}
-    for item in judged:
-        groups.setdefault(prompt_key(item.row.prompt_messages), []).append(item)
-    order = sorted(groups, key=lambda key: draw_order(key, seed))
+    """(training, evaluation) prompts in proportion to the pairs that each side wants; all parts of
+    a dialogue go the same way."""
     share = 1 if count is None else count + eval_count
     wanted = eval_count if count is None else -(-len(judged) * eval_count // share)
     training: list[Judged] = []
     evaluation: list[Judged] = []
-    for key in order:
-        (evaluation if len(evaluation) < wanted else training).extend(groups[key])
+    for places in families([item.row for item in judged], seed):
+        side = evaluation if len(evaluation) < wanted else training
+        side.extend(judged[place] for place in places)
     return training, evaluation
 
 

@@ -18,7 +18,7 @@ from espalier.curate.semantic import Embedder
 from espalier.errors import StageError
 from espalier.near import JaccardIndex
 from espalier.records import Example
-from espalier.text import language, shingles
+from espalier.text import language, shingles, stable_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class _Apart(Protocol):
     def add(self, place: int, key: str) -> None: ...
 
 
-def select_rows(config: SelectionConfig) -> Barrier:
+def select_rows(config: SelectionConfig, seed: int = 0) -> Barrier:
     """The barrier; rules `too_similar` (to a better row) and `not_selected` (beyond the target).
 
     The first pass keeps a few numbers and the n-grams of each row, the second yields the selected
@@ -52,7 +52,7 @@ def select_rows(config: SelectionConfig) -> Barrier:
         candidates: list[_Candidate] = []
         texts = _Texts(config)
         for place, row in enumerate(rows()):
-            scores = tuple(number_of(row, name) for name in config.score)
+            scores = tuple(_score(row, name, seed) for name in config.score)
             always = row.meta.get("source") in config.always
             candidates.append(_Candidate(place, row.id, cell_of(row, config), scores, always))
             texts.add(user_text(row.messages))
@@ -69,6 +69,11 @@ def select_rows(config: SelectionConfig) -> Barrier:
                 tally.reject(row, "not_selected", left)
 
     return barrier
+
+
+def _score(row: Example, name: str, seed: int) -> float | None:
+    # By the row alone, so that more rows or another order leave the others' draws as they are.
+    return float(stable_hash(f"{seed}:{row.id}")) if name == "random" else number_of(row, name)
 
 
 def cell_of(row: Example, config: SelectionConfig) -> tuple[str, ...]:

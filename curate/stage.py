@@ -29,6 +29,7 @@ from espalier.curate.estimate import buys, estimate_lines
 from espalier.curate.filters import answer_rules, prompt_rules, rule_step
 from espalier.curate.generate import generate
 from espalier.curate.groups import WORDS as GROUP_WORDS
+from espalier.curate.own_rules import code_files
 from espalier.curate.parts import REJECTS, Parts, Work, table, writers
 from espalier.curate.pipeline import Ledger
 from espalier.curate.preference_files import write_preferences
@@ -41,6 +42,7 @@ from espalier.curate.statistics import write_statistics
 from espalier.curate.terms import SAFETY, term_files
 from espalier.curate.training import train
 from espalier.engines.base import EngineSpec
+from espalier.engines.function import code_inputs
 from espalier.errors import EspalierError
 from espalier.files import atomic_write_json
 from espalier.progress import say
@@ -81,6 +83,7 @@ def inputs(context: StageContext) -> Mapping[str, Path]:
         if tokenizer.exists():
             found["tokenizer of dialogues"] = tokenizer
     found |= template_inputs(context, _templates(config, context))
+    found |= code_inputs(_engines(config, context))
     return found | _named_files(config, context) | _models(config, context)
 
 
@@ -122,13 +125,15 @@ def _models(config: CurateConfig, context: StageContext) -> dict[str, Path]:
 
 
 def _named_files(config: CurateConfig, context: StageContext) -> dict[str, Path]:
-    """Files of evaluation texts and word lists."""
+    """Files of evaluation texts, word lists and the user's functions."""
     against = list(config.holdout.against)
     if config.decontaminate is not None:
         against += config.decontaminate.against
     words = term_files(config.filters)
     files = {f"against {n}: {Path(name).name}": name for n, name in enumerate(against)}
     files |= {f"words {n}: {Path(name).name}": name for n, name in enumerate(words)}
+    code = code_files(config.filters.functions)
+    files |= {f"filter {n}: {Path(name).name}": name for n, name in enumerate(code)}
     found = {label: context.path(name) for label, name in files.items()}
     if config.filters.safety is not None:
         found["safety words"] = SAFETY
@@ -186,7 +191,12 @@ def hold_out(curation: Curation, work: Work) -> None:
         further += drawn[count:]
     wanted = curation.config.holdout.count + curation.config.holdout.prompts
     if len(held) + len(further) < wanted:
-        work.notes.append(f"only {len(held) + len(further)} of {wanted} rows could be held out")
+        dialogues = curation.config.dialogues
+        split = dialogues is not None and dialogues.max_tokens is not None
+        work.notes.append(
+            f"only {len(held) + len(further)} of {wanted} rows could be held out"
+            + (", one of each split dialogue" if split else "")
+        )
     names = [EVAL, HELD_PROMPTS] if curation.config.holdout.count else [HELD_PROMPTS]
     with writers(curation.folder, names) as write:
         for row in further:

@@ -16,6 +16,7 @@ from espalier.curate.filters import answer_rules, prompt_rules, rule_step
 from espalier.curate.groups import group_of
 from espalier.curate.keeping import WriteLine
 from espalier.curate.near_dedup import near_dedup
+from espalier.curate.own_rules import own_rules
 from espalier.curate.parts import Parts, Work, count_lines, read_rows_of, writers
 from espalier.curate.pii import pii_step
 from espalier.curate.pipeline import Barrier, Step, Tally
@@ -126,6 +127,7 @@ def stops(curation: Curation) -> list[Stop]:
         Stop.of("prompt rules", rule_step(prompt_rules(config.filters))),
         Stop.of("answer rules", on_answered(on_answers)),
         *_terms(curation),
+        *_own(curation),
         *(Stop.of(name, step) for name, step in curation.away_from_held_out()),
         *_decontamination(curation),
     ]
@@ -150,6 +152,7 @@ def _answering(curation: Curation, on_answers: Step) -> list[Stop]:
         *found,
         Stop.of("rules on them", on_answers),
         *_terms(curation, " in them"),
+        *_own(curation, " in them"),
         *_decontamination(curation, " in them"),
     ]
 
@@ -164,6 +167,12 @@ def _terms(curation: Curation, where: str = "") -> list[Stop]:
         Stop.of(f"word lists{where}", rule_step(rules)),
         Stop.of(f"marked words{where}", flags),
     ]
+
+
+def _own(curation: Curation, where: str = "") -> list[Stop]:
+    """The user's functions, on rows that have an answer."""
+    rules = own_rules(curation.config.filters.functions, curation.context.path)
+    return [Stop.of(f"own filters{where}", on_answered(rule_step(rules)))] if rules else []
 
 
 def _duplicates(curation: Curation) -> list[Stop]:
@@ -240,7 +249,7 @@ def _selection(curation: Curation) -> list[Stop]:
     config = given.model_copy(update={"embedding": str(curation.model(given.embedding))})
     return [
         Stop.of("task groups", _grouped),
-        Stop("selection", make_barrier=lambda work, stack: select_rows(config)),
+        Stop("selection", make_barrier=lambda work, stack: select_rows(config, curation.seed)),
     ]
 
 

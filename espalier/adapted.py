@@ -49,9 +49,11 @@ def base_source(folder: Path | str) -> Path | str:
         raise InputError(
             "The adapters do not say which model they belong to.", where=place, expected=BASE
         )
-    beside = (folder / name).resolve()
-    if beside.is_dir():
-        return beside
+    # In a sweep the folder is reached by a link of the member, and the base lies beside that link,
+    # not beside what it leads to.
+    for beside in (Path(os.path.normpath(folder.absolute() / name)), (folder / name).resolve()):
+        if beside.is_dir():
+            return beside
     if Path(name).is_dir():
         return Path(name)
     if name.startswith((".", "~", "/")) or name.count("/") > 1:

@@ -63,8 +63,18 @@ def read_answers(run: Path) -> list[Shown]:
         )
     found = []
     for row in read_rows(path):
-        if not isinstance(row, BadRow) and row.value["answer"] is not None:
-            value = row.value
+        if isinstance(row, BadRow):
+            continue
+        value = row.value
+        missing = [name for name in ("id", "prompt", "model", "answer") if name not in value]
+        if missing:
+            raise InputError(
+                f"The table of row scores lacks the column '{missing[0]}'.",
+                where=str(path),
+                expected="columns id, model, prompt and answer",
+                hint="run the stage 'evaluate' again",
+            )
+        if value["answer"] is not None:
             found.append(
                 Shown(str(value["id"]), str(value["prompt"]), str(value["model"]),
                       str(value["answer"]))

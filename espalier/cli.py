@@ -12,12 +12,24 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import espalier
-from espalier import cli_models
+from espalier import cli_models, cli_new, cli_sweep
+from espalier.arguments import Parser
 from espalier.errors import EXIT_FAILED, EXIT_INTERRUPTED, EspalierError
 from espalier.stages import NAMES, VERBS, load
-from espalier.verbs import add_processes_option, add_recipe_options, add_verb, recipe_of, run_folder
+from espalier.verbs import (
+    add_processes_option,
+    add_recipe_options,
+    add_verb,
+    recipe_of,
+    run_folder,
+    with_recipe,
+)
+
+if TYPE_CHECKING:
+    from espalier.recipe import Recipe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,13 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return int(code)
     except EspalierError as error:
-        print(f"espalier: {error.render()}", file=sys.stderr)
+        print(f"espalier: {with_recipe(error.render(), args)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(
-            "\nespalier: interrupted; the same command goes on from what is done",
-            file=sys.stderr,
+        # An interrupt within some `exec` (making a dataclass does one) leaves CPython a mark that
+        # ends the process by the signal, though it was caught; the next `exec` takes it away.
+        exec("")
+        left = (
+            "the same command goes on from what is done"
+            if getattr(args, "writes", True)
+            else "nothing was written"
         )
+        print(f"\nespalier: interrupted; {left}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe went away (`espalier … | head`): nothing more can be said.
@@ -65,7 +82,7 @@ def _os_message(error: OSError) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every verb; imports no heavy package."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="espalier",
         description="Curate instruction data, train on it, evaluate what came out, report it.",
         epilog="example:\n  espalier run recipes/demo.yaml\n\n"
@@ -106,6 +123,7 @@ def _register_trunk(subparsers: argparse._SubParsersAction[argparse.ArgumentPars
         _inspect,
         summary="say what a dataset file holds",
         example="espalier inspect data.jsonl",
+        writes=False,
     )
     inspect.add_argument("file", metavar="FILE", help="a dataset file or folder")
     inspect.add_argument("--format", default="auto", help="name the format instead of detecting it")
@@ -115,17 +133,22 @@ def _register_trunk(subparsers: argparse._SubParsersAction[argparse.ArgumentPars
         _recipe,
         summary="explain or validate a recipe",
         example="espalier recipe explain recipes/demo.yaml",
+        writes=False,
     )
     recipe.add_argument("action", choices=("explain", "validate"))
     add_recipe_options(recipe, positional=True)
+    cli_new.add_machine_options(recipe)
     add_verb(
         subparsers,
         "doctor",
         _doctor,
         summary="say what is installed, what is missing, and what this machine has",
         example="espalier doctor",
+        writes=False,
     )
+    cli_sweep.register(subparsers)
     cli_models.register(subparsers)
+    cli_new.register(subparsers)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -159,10 +182,24 @@ def _recipe(args: argparse.Namespace) -> int:
 
     recipe = recipe_of(args)
     if args.action == "validate":
-        print(f"{args.recipe}: valid; stages: {', '.join(planned(recipe)) or 'none'}")
+        stages = ", ".join(planned(recipe)) or "none"
+        print(f"{args.recipe}: valid; stages: {stages}{_sweep_of(args, recipe)}")
     else:
-        print(explain(recipe, run_folder(args, recipe)))
+        folder = run_folder(args, recipe)
+        print(explain(recipe, folder, gpu=args.gpu, price=args.price))
     return 0
+
+
+def _sweep_of(args: argparse.Namespace, recipe: Recipe) -> str:
+    """What is said of the section `sweep`, with every member of it valid; empty without one."""
+    from espalier.recipe import draft_recipe
+    from espalier.sweep_members import plan_sweep, varies
+
+    config = recipe.section("sweep")
+    if config is None or not varies(config):
+        return ""
+    draft = draft_recipe(args.recipe, args.overrides, small=args.small)
+    return f"; {len(plan_sweep(draft).members)} members"
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -9,35 +10,68 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from espalier.errors import EspalierError
+from espalier.machine import Machine, named_machine, this_machine
 from espalier.recipe import Recipe
 from espalier.run import StageContext, planned_outcome
-from espalier.running import context_of, planned, runner_of
-from espalier.stages import NAMES, Stage, load, stage_named
+from espalier.running import check_models, context_of, planned, runner_of
+from espalier.stages import NAMES, TRAINING, Stage, load, stage_named
 
 
-def explain(recipe: Recipe, run: Path) -> str:
-    """The resolved recipe, each field with its value and meaning, then the plan of its stages."""
+def explain(
+    recipe: Recipe, run: Path, *, gpu: str | None = None, price: float | None = None
+) -> str:
+    """The resolved recipe, each field with its value and meaning, then the plan of its stages.
+
+    Trainings are estimated for this machine, or for the `gpu` that is named (`named_machine`),
+    at `price` for an hour of one.
+    """
     lines = [f"# {recipe.shared.name}: resolved recipe (every default written out)"]
     lines.extend(_describe(recipe.values, 0))
     lines.append("")
     lines.append("# plan")
-    lines.extend(_plan(recipe, run, planned(recipe)))
+    machine = named_machine(gpu) if gpu else None
+    lines.extend(_plan(recipe, run, planned(recipe), Estimated(recipe, machine, price)))
     return "\n".join(lines)
 
 
-def dry_run(recipe: Recipe, run: Path, names: list[str] | None) -> str:
-    """One line a stage: up to date, resume, changed (and what) or to run."""
+def dry_run(recipe: Recipe, run: Path, names: list[str] | None, *, estimate: bool = False) -> str:
+    """One line a stage: up to date, resume, changed (and what) or to run.
+
+    With `estimate` also the steps, memory and time of each training on this machine.
+    """
     wanted = [name for name in NAMES if name in (names or planned(recipe))]
-    return "\n".join(_plan(recipe, run, wanted))
+    check_models(recipe, run, wanted, network=False)
+    estimated = Estimated(recipe, None, None) if estimate else None
+    return "\n".join(_plan(recipe, run, wanted, estimated))
 
 
-def _plan(recipe: Recipe, run: Path, names: list[str]) -> list[str]:
+@dataclass
+class Estimated:
+    """For what machine trainings are estimated; this one is looked at when there is a training."""
+
+    recipe: Recipe
+    machine: Machine | None
+    price: float | None
+
+    def lines(self, context: StageContext) -> list[str]:
+        """What a training stage takes."""
+        if self.machine is None:
+            self.machine = this_machine()
+        found: list[str] = load(TRAINING)(context, self.recipe, self.machine, self.price)
+        return found
+
+
+def _plan(
+    recipe: Recipe, run: Path, names: list[str], estimated: Estimated | None = None
+) -> list[str]:
     lines = []
     for name in names:
         stage = stage_named(name)
         context = context_of(stage, recipe, run)
         with context.own_code():
             lines.extend(_planned(stage, context))
+            if estimated is not None and stage.section.startswith("train."):
+                lines.extend(f"{'':<12}   {text}" for text in estimated.lines(context))
     return lines
 
 

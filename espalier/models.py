@@ -16,7 +16,7 @@ from logging import ERROR
 from pathlib import Path
 from typing import Any, Literal
 
-from espalier import own_code
+from espalier import hub, own_code
 from espalier.adapted import base_source, is_adapter, name_base, put_on
 from espalier.errors import InputError, require
 from espalier.reward_heads import init_missing, keep_label, reward_label
@@ -62,7 +62,7 @@ def load_tokenizer(path: Path | str) -> Any:
     source = check_source(path)
     with _loading("tokenizer", source):
         tokenizer = transformers.AutoTokenizer.from_pretrained(
-            source, trust_remote_code=own_code.may_run(source)
+            hub.place_of(source), trust_remote_code=own_code.may_run(source)
         )
     ensure_pad(tokenizer)
     return tokenizer
@@ -73,9 +73,12 @@ def load_config(path: Path | str) -> Any:
     transformers = _transformers()
     source = check_source(path)
     with _loading("configuration", source):
-        return transformers.AutoConfig.from_pretrained(
-            source, trust_remote_code=own_code.may_run(source)
+        config = transformers.AutoConfig.from_pretrained(
+            hub.place_of(source), trust_remote_code=own_code.may_run(source)
         )
+    # An earlier download is still the model of that name, whose own code may be allowed.
+    config.name_or_path = source
+    return config
 
 
 def load_model(
@@ -109,19 +112,19 @@ def load_model(
         "use_safetensors": True,
         "dtype": number,
     }
+    place = hub.place_of(source)
     with _loading("model", source):
         if kind == "reward":
             auto = transformers.AutoModelForSequenceClassification
             kept = reward_label(load_config(source), source, label)
             labels = {} if kept is not None else {"num_labels": 1}
-            model, info = auto.from_pretrained(
-                source, output_loading_info=True, **labels, **options
-            )
+            model, info = auto.from_pretrained(place, output_loading_info=True, **labels, **options)
             init_missing(model, info["missing_keys"], head_seed)
             if kept is not None:
                 keep_label(model, kept)
         else:
-            model = transformers.AutoModelForCausalLM.from_pretrained(source, **options)
+            model = transformers.AutoModelForCausalLM.from_pretrained(place, **options)
+    model.name_or_path = model.config.name_or_path = source
     if _has_tokenizer(source):
         fit_to_tokenizer(model, load_tokenizer(source))
     model.eval()
@@ -338,6 +341,7 @@ def _loading(what: str, source: str) -> Iterator[None]:
     """Turn what transformers raises for a bad source into an InputError."""
     from safetensors import SafetensorError
 
+    hub.check_at_hand(source)
     try:
         with quiet():
             yield

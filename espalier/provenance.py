@@ -145,7 +145,10 @@ def git_revision() -> str | None:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != PACKAGE.parent:
             return None
         revision = git("rev-parse", "HEAD")
-        return revision + "+changes" if git("status", "--porcelain") else revision
+        # Recipes and data that lie beside the code are not a change of it.
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        added = git("ls-files", "--others", "--exclude-standard", "--", ":/*.py")
+        return revision + "+changes" if changed or added else revision
     except (OSError, subprocess.CalledProcessError):
         return None
 

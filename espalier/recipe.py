@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,12 +17,15 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 
 from espalier import plain_yaml
 from espalier.engines.base import HIDDEN
-from espalier.errors import UsageError, place
+from espalier.errors import EspalierError, UsageError, place
 from espalier.run import Shared
 from espalier.stages import SECTIONS, load
 
 KeyPath = tuple[str | int, ...]
 Marks = dict[KeyPath, tuple[Path, int]]
+
+# Mappings that are values, not options: a later recipe replaces them.
+WHOLE = (("sweep", "over"), ("sweep", "variants"))
 
 
 @cache
@@ -65,23 +70,70 @@ class Recipe:
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
 
 
-def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+@dataclass(frozen=True)
+class Draft:
+    """A recipe as it was written, composed and overridden but not validated yet."""
+
+    data: dict[str, Any]
+    path: Path | None
+    marks: Marks = field(repr=False)
+
+    def recipe(self) -> Recipe:
+        """The validated recipe; raises UsageError that lists each mistake with its line."""
+        return validate(self.data, self.path, self.marks)
+
+    def place(self, key: KeyPath) -> str:
+        """File and line of a key, or of the nearest one above it."""
+        return _where(key, self.path, self.marks)
+
+    def with_settings(
+        self, settings: Mapping[str, Any], places: Mapping[str, KeyPath] | None = None
+    ) -> Draft:
+        """A copy with other values at some keys (dotted paths, as for `--set`).
+
+        `places`: where the recipe itself writes a key's new value, for the line of a mistake.
+        Raises UsageError for a path that leads through a list's end.
+        """
+        data, marks = copy.deepcopy(self.data), dict(self.marks)
+        for key, value in settings.items():
+            _put(data, key.split("."), copy.deepcopy(value), key, marks)
+            mark = self.marks.get((places or {}).get(key, ()))
+            if mark is not None:
+                marks[_key_path(key)] = mark
+        return Draft(data, self.path, marks)
+
+
+def _key_path(key: str) -> KeyPath:
+    return tuple(int(part) if part.isdigit() else part for part in key.split("."))
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = (), *, small: bool = False) -> Recipe:
     """Read, compose and validate a recipe file.
 
-    `overrides` are `key.path=value` texts; the value is read as YAML. Raises UsageError with
-    file, line and the nearest valid name.
+    `overrides` are `key.path=value` texts; the value is read as YAML. `small` takes the recipe's
+    small variant: what stands under `small:` is laid over the rest, and the run's name ends in
+    `-small`. Raises UsageError with file, line and the nearest valid name.
     """
+    return draft_recipe(path, overrides, small=small).recipe()
+
+
+def draft_recipe(path: Path | str, overrides: Sequence[str] = (), *, small: bool = False) -> Draft:
+    """As `load_recipe`, before the validation."""
     source = Path(path)
     marks: Marks = {}
     data = _read_with_parents(source, marks, ())
+    variant = data.pop("small", None)
+    if small:
+        _make_small(data, variant, source, marks)
     for text in overrides:
         _override(data, text, marks)
-    return validate(data, source, marks)
+    return Draft(data, source, marks)
 
 
 def recipe_from(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
     """Validate a recipe that is given as nested dictionaries."""
-    copied: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(data)))
+    copied: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(data), sort_keys=False))
+    copied.pop("small", None)
     marks: Marks = {}
     for text in overrides:
         _override(copied, text, marks)
@@ -148,12 +200,38 @@ def _read_with_parents(path: Path, marks: Marks, seen: tuple[Path, ...]) -> dict
             )
         merged = _read_with_parents(path.parent / parent_name, marks, (*seen, here))
         merged.pop("name", None)
+        if isinstance(merged.get("small"), dict):
+            merged["small"].pop("name", None)
     _merge(merged, own)
     marks.update(own_marks)
     return merged
 
 
+def _make_small(data: dict[str, Any], variant: Any, path: Path, marks: Marks) -> None:
+    """Lay the small variant over the recipe; its lines are those of `small:`."""
+    if not isinstance(variant, Mapping) or not variant:
+        raise UsageError(
+            "The recipe has no small variant.",
+            where=_where(("small",), path, marks),
+            expected="`small:` with the keys that differ from the full recipe",
+            hint="leave --small out, or override single keys with --set",
+        )
+    _merge(data, variant)
+    for location in [key for key in marks if key[0] == "small" and len(key) > 1]:
+        marks[location[1:]] = marks[location]
+    data.setdefault("name", path.stem)
+    if "name" not in variant:
+        data["name"] = f"{data['name']}-small"
+
+
 def _read_yaml(path: Path, marks: Marks) -> dict[str, Any]:
+    if path.is_file() and _is_data(path):
+        raise UsageError(
+            "This is no recipe, but looks like data.",
+            where=str(path),
+            expected="a YAML file with the keys of a recipe",
+            hint=f"`espalier new {shlex.quote(str(path))} --model MODEL` writes a recipe for it",
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
@@ -185,6 +263,29 @@ def _read_yaml(path: Path, marks: Marks) -> dict[str, Any]:
     return value
 
 
+def _is_data(path: Path) -> bool:
+    """Whether a file is data by its name; a `.json`, which may be a recipe, by its beginning."""
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return False
+    from espalier.formats.rows import SUFFIXES
+    from espalier.formats.streams import COMPRESSIONS
+
+    packed = path.suffix.lower() in COMPRESSIONS
+    kind = SUFFIXES.get((path.with_suffix("") if packed else path).suffix.lower())
+    if packed or kind != "json":
+        return kind is not None
+    from espalier.formats.detect import detect
+
+    try:
+        with path.open("rb") as file:
+            if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+                return True
+        detect(path)
+    except (EspalierError, OSError):
+        return False
+    return True
+
+
 def _near_files(path: Path) -> str | None:
     folder = path.parent if path.parent.is_dir() else Path("recipes")
     names = [item.name for item in folder.glob("*.yaml")] if folder.is_dir() else []
@@ -212,12 +313,15 @@ def _collect_marks(node: yaml.Node, prefix: KeyPath, path: Path, marks: Marks) -
             _collect_marks(value, (*prefix, index), path, marks)
 
 
-def _merge(base: dict[str, Any], update: Mapping[str, Any]) -> None:
-    """Mappings are merged key by key; lists and scalars of the later recipe replace."""
+def _merge(base: dict[str, Any], update: Mapping[str, Any], above: KeyPath = ()) -> None:
+    """Mappings are merged key by key; lists and scalars of the later recipe replace, and so does
+    what a sweep varies: its keys are no options."""
     for key, value in update.items():
         old = base.get(key)
-        if isinstance(old, dict) and isinstance(value, Mapping):
-            _merge(old, value)
+        place = (*above, key)
+        merged = isinstance(old, dict) and isinstance(value, Mapping)
+        if merged and place[-2:] not in WHOLE:
+            _merge(old, value, place)  # type: ignore[arg-type]
         else:
             base[key] = value
 
@@ -231,17 +335,20 @@ def _override(data: dict[str, Any], text: str, marks: Marks) -> None:
             expected="key.path=value, for example --set train.sft.learning_rate=1e-5",
         )
     try:
-        value = plain_yaml.load(raw)
+        value = yaml_value(raw)
     except yaml.YAMLError as error:
         raise UsageError(
             f"The value of '--set {text}' is not valid YAML.", hint="quote the value"
         ) from error
-    if isinstance(value, str):
-        value = _number(value)
+    _put(data, parts, value, f"--set {text}", marks)
+
+
+def _put(data: dict[str, Any], parts: list[str], value: Any, told: str, marks: Marks) -> None:
+    """Set the value at a key path; `told` is what messages call it."""
     target: Any = data
     for depth, part in enumerate(parts[:-1]):
         if isinstance(target, list):
-            target = _item(target, part, text)
+            target = _item(target, part, told)
         else:
             nested = target.get(part)
             if not isinstance(nested, dict | list):
@@ -249,19 +356,31 @@ def _override(data: dict[str, Any], text: str, marks: Marks) -> None:
             target = nested
         marks.pop(tuple(parts[: depth + 1]), None)
     if isinstance(target, list):
-        _item(target, parts[-1], text)
+        _item(target, parts[-1], told)
         target[int(parts[-1])] = value
     else:
         target[parts[-1]] = value
 
 
-def _item(values: list[Any], part: str, text: str) -> Any:
+def _item(values: list[Any], part: str, told: str) -> Any:
     if not part.isdigit() or int(part) >= len(values):
         raise UsageError(
-            f"'--set {text}': '{part}' is no element of a list of {len(values)}.",
+            f"'{told}': '{part}' is no element of a list of {len(values)}.",
             expected=f"a number from 0 to {len(values) - 1}",
         )
     return values[int(part)]
+
+
+def yaml_value(text: str) -> Any:
+    """A value as a person writes it on the command line; raises yaml.YAMLError."""
+    return numbers_in(plain_yaml.load(text))
+
+
+def numbers_in(value: Any) -> Any:
+    """The value, also within lists, with `1e-5` as the number that YAML 1.1 takes for text."""
+    if isinstance(value, list):
+        return [numbers_in(item) for item in value]
+    return _number(value) if isinstance(value, str) else value
 
 
 def _number(text: str) -> str | float:
@@ -292,6 +411,14 @@ def _problem(item: Any, path: Path | None, marks: Marks) -> str:
     hidden = item["type"] == HIDDEN or isinstance(found, dict | list)
     shown = "" if hidden else f", found {found!r}"
     return f"'{dotted}': {message}{shown}{place_text}"
+
+
+def hides(error: UsageError) -> bool:
+    """Whether a mistake in a recipe lies in a value that may not be shown."""
+    cause = error.__cause__
+    return isinstance(cause, ValidationError) and any(
+        item["type"] == HIDDEN for item in cause.errors(include_url=False)
+    )
 
 
 def _clean(location: Iterable[str | int]) -> KeyPath:

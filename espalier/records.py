@@ -233,3 +233,14 @@ def dump_line(value: Mapping[str, Any]) -> str:
     except UnicodeEncodeError:
         return json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text
+
+
+def dialogue_of(row: Example | PreferencePair) -> str | None:
+    """The id of the dialogue that a row is a part of; None for a row that is whole.
+
+    Of a part that was cleaned or split again it is the first dialogue, which parents name last.
+    """
+    parents = row.meta.get("parents")
+    if "of_parts" not in row.meta or not isinstance(parents, list) or not parents:
+        return None
+    return str(parents[-1])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from espalier.judging import MARKS, NAMES, WORDINGS, Marks, marking_prompt, parse_marks
 
@@ -39,6 +40,16 @@ class Scale:
     def parse(self, text: str) -> Marks | None:
         """The marks of a judge's reply; None where it can't be read."""
         return parse_marks(text, self.marks, self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """What a page has to know to mark by it: `name`, the names of its `marks` and `checks`,
+        and their `meanings`, as far as they are told."""
+        return {
+            "name": self.name,
+            "marks": list(self.marks),
+            "checks": list(self.checks),
+            "meanings": dict(self.about),
+        }
 
 
 QUALITY = Scale(

@@ -146,17 +146,39 @@ class StageRunner:
 Outcome = Literal["done", "up to date"]
 
 
-def execute(context: StageContext, runner: StageRunner, *, processes: int = 1) -> Outcome:
+@dataclass(frozen=True)
+class Found:
+    """What a stage's result depends on, as it is now: its input files, and its fingerprint."""
+
+    inputs: dict[str, Path]
+    fingerprint: dict[str, Any]
+
+
+def find(
+    context: StageContext, runner: StageRunner, source: Mapping[str, str] | None = None
+) -> Found:
+    """The stage's inputs and fingerprint; raises InputError for an input that does not exist.
+
+    `source` are the hashes of the runner's source files, where the caller has them already.
+    """
+    inputs = dict(runner.inputs(context))
+    return Found(inputs, _fingerprint(context, runner, inputs, source))
+
+
+def execute(
+    context: StageContext, runner: StageRunner, *, processes: int = 1, found: Found | None = None
+) -> Outcome:
     """Bring one stage up to date; prints one line about what was done.
 
     The number of processes is no part of the fingerprint: it changes a result by rounding only.
+    `found` is what `find` has just given, where the caller asked before.
     Raises what the runner raises; the stage then stays unfinished and the next call goes on.
     """
     lock = context.run / ".locks" / f"{context.folder.name}.lock"
     held_by = f"the stage '{context.stage}' of {context.run}"
     with exclusive(lock, held_by) as held, context.own_code() as allowed:
-        inputs = dict(runner.inputs(context))
-        fingerprint = _fingerprint(context, runner, inputs)
+        found = found or find(context, runner)
+        inputs, fingerprint = found.inputs, found.fingerprint
         manifest = _read(context.folder / MANIFEST)
         if manifest is not None and _unchanged(context.folder, manifest, fingerprint):
             say(f"{context.stage}: up to date")
@@ -177,7 +199,7 @@ def execute(context: StageContext, runner: StageRunner, *, processes: int = 1) -
 
 def planned_outcome(context: StageContext, runner: StageRunner) -> str:
     """What `execute` would do, in words, without doing it."""
-    fingerprint = _fingerprint(context, runner, dict(runner.inputs(context)))
+    fingerprint = find(context, runner).fingerprint
     manifest = _read(context.folder / MANIFEST)
     if manifest is not None and _unchanged(context.folder, manifest, fingerprint):
         return "up to date"
@@ -194,16 +216,26 @@ def planned_outcome(context: StageContext, runner: StageRunner) -> str:
     return "to run again, changed: " + "; ".join(differences)
 
 
-def _fingerprint(
-    context: StageContext, runner: StageRunner, inputs: Mapping[str, Path]
-) -> dict[str, Any]:
-    value = {
+def decisive(context: StageContext, runner: StageRunner) -> dict[str, Any]:
+    """The part of a stage's fingerprint that the recipe says, as JSON values."""
+    return {
         "options": _decisive(
             context.options, set(type(context.options).model_fields) - set(runner.ignores)
         ),
         "shared": _decisive(context.shared, set(runner.uses)),
+    }
+
+
+def _fingerprint(
+    context: StageContext,
+    runner: StageRunner,
+    inputs: Mapping[str, Path],
+    source: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    value = {
+        **decisive(context, runner),
         "inputs": {name: hash_path(path) for name, path in sorted(inputs.items())},
-        "source": provenance.source_hashes(runner.module),
+        "source": source or provenance.source_hashes(runner.module),
     }
     result: dict[str, Any] = json.loads(json.dumps(value))
     return result

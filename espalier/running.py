@@ -8,9 +8,12 @@ from pathlib import Path
 from espalier import launch
 from espalier.errors import UsageError
 from espalier.files import atomic_write_text
+from espalier.hub import check_at_hand
+from espalier.models import check_source
 from espalier.recipe import Recipe
-from espalier.run import Outcome, StageContext, StageRunner, execute
+from espalier.run import MANIFEST, Outcome, StageContext, StageRunner, execute
 from espalier.stages import DATA_PAGE, NAMES, STAGES, Stage, load, stage_named
+from espalier.sweep_file import is_sweep
 
 
 def runner_of(stage: Stage) -> StageRunner:
@@ -64,11 +67,40 @@ def run_stages(
     wanted = set(names) if names is not None else set(planned(recipe))
     for name in wanted:
         stage_named(name)
+    if is_sweep(run):
+        raise UsageError(
+            "This folder holds a sweep, not a run.",
+            where=str(run),
+            hint="`espalier sweep RECIPE` goes on with it; --run NAME is another folder",
+        )
+    check_models(recipe, run, wanted)
     run.mkdir(parents=True, exist_ok=True)
     atomic_write_text(run / "recipe.resolved.yaml", recipe.resolved_yaml())
     return {
         name: run_stage(name, recipe, run, processes=processes) for name in NAMES if name in wanted
     }
+
+
+def check_models(recipe: Recipe, run: Path, names: Iterable[str], *, network: bool = True) -> None:
+    """Before anything runs: raises InputError for a model to train that can't be had.
+
+    Without `network` any name that the hub could know passes.
+    """
+    for name in names:
+        stage = stage_named(name)
+        options = recipe.section(stage.section)
+        text = getattr(options, "model", None)
+        if not stage.section.startswith("train.") or not isinstance(text, str) or text in NAMES:
+            continue
+        context = context_of(stage, recipe, run)
+        path = context.path(text)
+        # A model of this run may be made by an earlier stage of it.
+        if path.resolve().is_relative_to(run.resolve()):
+            continue
+        source = check_source(path if path.exists() or "${data}" in text else text)
+        # What was trained may need no model any more.
+        if network and not (context.folder / MANIFEST).is_file():
+            check_at_hand(source, f"{stage.section}.model")
 
 
 def planned(recipe: Recipe) -> list[str]:

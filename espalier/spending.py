@@ -36,6 +36,8 @@ __all__ = [
     "likely_tokens",
     "most_tokens",
 ]
+# The link in a sweep's member to the journals of all members.
+JOURNALS = "journals"
 # Engines whose answers are bought; the others run on this machine.
 BOUGHT = ("openai",)
 _ASCII_PER_TOKEN = 4
@@ -345,8 +347,15 @@ def most_tokens(messages: Messages) -> int:
 
 
 def journals_below(run: Path) -> Iterator[Path]:
-    """The journals in a run folder, by their names, in a fixed order."""
-    for path in sorted(run.rglob("*.jsonl")) if run.is_dir() else ():
+    """The journals in a run folder, by their names, in a fixed order.
+
+    A member of a sweep has a link to those that all members write to: what it may spend is what
+    all of them leave.
+    """
+    shared = run / JOURNALS
+    found = sorted(run.rglob("*.jsonl")) if run.is_dir() else []
+    found += sorted(shared.resolve().rglob("*.jsonl")) if shared.is_symlink() else []
+    for path in found:
         if path.parent.name == "journal" or path.name.endswith(".journal.jsonl"):
             yield path
 

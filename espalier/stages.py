@@ -21,7 +21,8 @@ class Stage:
     """One row of the table: `section` is the dotted place of its options in a recipe.
 
     A `disposable` result costs nothing to make again; it is not kept when the stage changes. A
-    `parallel` stage can run on several processes.
+    `parallel` stage can run on several processes. `stores` are folders of the stage in which
+    answers are kept by what decides them, so that other runs of the stage can use them.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Stage:
     purpose: str
     disposable: bool = False
     parallel: bool = False
+    stores: tuple[str, ...] = ()
 
 
 # What of the shared options decides a result that models, or engines too, have a part in.
@@ -41,7 +43,7 @@ WITH_ENGINES = (*WITH_MODELS, "teacher", "judge")
 STAGES: tuple[Stage, ...] = (
     Stage(
         "curate", "curate", "espalier.curate.stage", WITH_ENGINES,
-        "seeds or raw data -> clean, deduplicated, decontaminated dataset",
+        "seeds or raw data -> clean, deduplicated, decontaminated dataset", stores=("journal",),
     ),
     Stage(
         "data_report", "curate", "espalier.reports.data_stage", (),
@@ -57,7 +59,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "pairs", "curate.pairs", "espalier.curate.pairs", WITH_ENGINES,
-        "judged samples of the SFT model as preference pairs",
+        "judged samples of the SFT model as preference pairs", stores=("journal",),
     ),
     Stage(
         "reward", "train.reward", "espalier.train.reward", WITH_MODELS, "reward model",
@@ -72,17 +74,19 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "evaluate", "evaluate", "espalier.evaluate.stage", (*WITH_MODELS, "judge"),
-        "answers and scores of every model",
+        "answers and scores of every model", stores=("journal", "answers/.store"),
     ),
     Stage("report", "report", "espalier.reports.stage", (), "one self-contained HTML page", True),
 )  # fmt: skip
 
-# Top-level sections of a recipe and the configuration classes that own them.
+# Top-level sections of a recipe and the configuration classes that own them; `sweep` is of no
+# stage: it says which runs the recipe is run as.
 SECTIONS = {
     "curate": "espalier.curate.config:CurateConfig",
     "train": "espalier.train.config:TrainConfig",
     "evaluate": "espalier.evaluate.config:EvaluateConfig",
     "report": "espalier.reports.config:ReportConfig",
+    "sweep": "espalier.sweep_config:SweepConfig",
 }
 
 # Modules whose `register(subparsers)` adds a stage's verbs to the command line.
@@ -97,8 +101,15 @@ NAMES = tuple(stage.name for stage in STAGES)
 
 # Builds the page of curated data that belongs to no run: (curate folder, page) -> None.
 DATA_PAGE = "espalier.reports.data_page:build_data_page"
+# Builds the page of a sweep from its finished members: (sweep folder) -> the page's path.
+SWEEP_PAGE = "espalier.reports.sweep_page:build_sweep_page"
+# What a training takes: (context, recipe, machine, price of an hour of a GPU) -> lines.
+TRAINING = "espalier.train.estimate:estimate_lines"
 # Reads rubrics of one's own: (file names, where a name is) -> scales.
 RUBRICS = "espalier.evaluate.judge_rubrics:scales_of"
+# Compares the scores of whole sets of the same model in two runs:
+# (folders, (reference, run, model, metric) each, confidence, how many comparisons) -> those found.
+RUN_PAIRS = "espalier.evaluate.run_pairs:run_pairs"
 
 
 def load(reference: str) -> Any:

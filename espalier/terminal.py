@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -29,6 +31,27 @@ def _escape(character: str) -> str:
     code = ord(character)
     form = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
     return short.get(character, form if code < 0x10000 else f"\\U{code:08x}")
+
+
+def width(text: str) -> int:
+    """Columns that a text takes: two for a wide character, none for a mark on another one."""
+    return sum(
+        0
+        if unicodedata.category(character) in ("Mn", "Me")
+        else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows in columns of equal width on a terminal."""
+    widths = [max(width(row[place]) for row in rows) for place in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell + " " * (size - width(cell)) for cell, size in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def wants_colour(stream: TextIO) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +39,23 @@ def load_function(
         raise UsageError(f"The {what} '{name}' is no function.", where=where)
     function: Callable[..., Any] = found
     return function
+
+
+def in_words(error: Exception) -> str:
+    """`ValueError: no luck`: what the user's function raised, the first line of its message."""
+    reason = str(error).strip().split("\n")[0]
+    return type(error).__name__ + (f": {reason}" if reason else "")
+
+
+def line_of(error: Exception) -> str:
+    """`line 3 of mine.py`: where in the user's code it was raised; "" where that is not known.
+
+    To be called where the error was caught: the first frames are those of the file that called the
+    function, the last may be deep in a library, so the first one after ours says most.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if frame.filename != frames[0].filename]
+    return f"line {theirs[0].lineno} of {theirs[0].filename}" if theirs else ""
 
 
 def _run_file(path: Path, what: str) -> ModuleType:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from espalier.recipe import Recipe
 
 Handler = Callable[[argparse.Namespace], int]
+# What stands for the recipe of the command line in the hints of errors.
+_ANY_RECIPE = "--recipe RECIPE"
 
 
 def add_verb(
@@ -22,8 +26,12 @@ def add_verb(
     *,
     summary: str,
     example: str,
+    writes: bool = True,
 ) -> argparse.ArgumentParser:
-    """A verb with its one-line help, its description and an example."""
+    """A verb with its one-line help, its description and an example.
+
+    A verb that `writes` nothing until its end has nothing to go on from when it is interrupted.
+    """
     parser = subparsers.add_parser(
         name,
         help=summary,
@@ -31,15 +39,43 @@ def add_verb(
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(handler=handler)
+    parser.set_defaults(handler=handler, writes=writes)
     return parser
 
 
 def positive(text: str) -> int:
     """The type of an option that counts: a whole number from 1 on."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("has to be at least 1")
+    return int(_above_zero(text, int, "whole number above 0, such as 3"))
+
+
+def above_zero(text: str) -> float:
+    """The type of an option that measures: a finite number above 0."""
+    return _above_zero(text, float, "number above 0, such as 8 or 0.5")
+
+
+def within(low: float, high: float, *, above: bool = False) -> Callable[[str], float]:
+    """The type of an option that is a number from `low` (`above` it) to `high`."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not low <= number <= high or (above and number == low):
+            what = f"above {low:g} and at most" if above else f"from {low:g} to"
+            raise argparse.ArgumentTypeError(f"'{text:.20}' is no number {what} {high:g}")
+        return number
+
+    return read
+
+
+def _above_zero(text: str, read: Callable[[str], float], what: str) -> float:
+    try:
+        number = read(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text:.20}' is no {what}")
     return number
 
 
@@ -60,6 +96,11 @@ def add_recipe_options(parser: argparse.ArgumentParser, *, positional: bool = Fa
         action="append",
         default=[],
         help="override a recipe key, e.g. --set train.sft.learning_rate=1e-5 (repeatable)",
+    )
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="the recipe's small variant (`small:`), as a run of its own: NAME-small",
     )
 
 
@@ -82,7 +123,19 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
         raise UsageError(
             "No recipe was given.", expected="--recipe FILE", hint="try --recipe recipes/demo.yaml"
         )
-    return load_recipe(args.recipe, args.overrides)
+    return load_recipe(args.recipe, args.overrides, small=args.small)
+
+
+def with_recipe(text: str, args: argparse.Namespace) -> str:
+    """The text with the recipe options of this command line for `--recipe RECIPE`, so that a
+    command in it can be copied."""
+    if _ANY_RECIPE not in text or not getattr(args, "recipe", None):
+        return text
+    words = ["--recipe", args.recipe, *(["--small"] if args.small else [])]
+    words += ["--run", args.run] if args.run else []
+    words += ["--runs-dir", args.runs_dir] if args.runs_dir != "runs" else []
+    words += [word for change in args.overrides for word in ("--set", change)]
+    return text.replace(_ANY_RECIPE, shlex.join(words))
 
 
 def run_folder(args: argparse.Namespace, recipe: Recipe) -> Path:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from espalier.evaluate.contamination import Contamination, file_facts
 from espalier.evaluate.metric import Scored
+from espalier.evaluate.references import BLEU, BLEU_ORDER
 from espalier.evaluate.scorecard import Results
 from espalier.evaluate.significance import Analysis, Column, holm, verdict
 from espalier.evaluate.slice_scores import can_be_sliced
@@ -47,11 +48,14 @@ def contamination_warnings(summary: Mapping[str, Any], rows: int) -> list[str]:
     if not summary["rows"]:
         return unread
     files = ", ".join(item["file"] for item in summary["against"])
+    whole = summary["whole_reference"]
     warnings = [
         *unread,
         f"Contamination: {summary['rows']:,} of {rows:,} prompts ({summary['share']:.1%}) share "
         f"text with the training data ({files}): {summary['same_prompt']:,} a whole prompt, "
-        f"{summary['ngram']:,} a run of words, {summary['near_prompt']:,} most of the prompt. "
+        f"{summary['same_turn']:,} the last question with its answer, {summary['ngram']:,} a run "
+        f"of words, {summary['near_prompt']:,} most of the prompt"
+        + (f"; of {whole:,} the whole reference is there. " if whole else ". ")
         + (
             "summary.json has the scores without them."
             if summary["rows"] < rows
@@ -77,7 +81,7 @@ def clean_scores(
     of the whole set. Of each score: its value with all rows, on the contaminated rows alone, and
     without them, with an interval. Comparisons are with the baseline, on the clean rows that both
     models have, their p-values corrected after Holm over this table; `changed` says that the
-    verdict is another than with all rows.
+    verdict is another than with all rows, where the clean rows can give one.
     """
     analysis = results.analysis
     # Others are over other texts, or mean something for all answers together only.
@@ -158,10 +162,20 @@ def _comparisons(
                 "verdict": said,
                 "n": comparison.n,
                 "verdict_all": before,
-                "changed": before is not None and before != said,
+                "changed": before not in (None, said) and not _blind(one, model, clean),
             }
         )
     return rows
+
+
+def _blind(one: Scored, model: str, rows: Mask) -> bool:
+    """Whether no model could score on these rows: BLEU is 0 for right and wrong alike where no
+    reference has four words."""
+    column = one.columns[model]
+    if column.combine is not BLEU:
+        return False
+    lengths = column.statistics[column.valid & rows, 1]
+    return not (lengths >= BLEU_ORDER).any()
 
 
 def _only(column: Column, rows: Mask) -> Column:

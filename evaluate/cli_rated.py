@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from espalier.errors import InputError, UsageError
-from espalier.verbs import add_verb
+from espalier.verbs import add_verb, within
 
 FORMS = (".jsonl", ".json", ".csv")
 
@@ -41,32 +41,18 @@ def register(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="a rubric of your own that answers were marked by (repeatable)",
     )  # fmt: skip
     pairs.add_argument(
-        "--min-agreement", type=_share, default=0.5, metavar="SHARE",
+        "--min-agreement", type=within(0.5, 1), default=0.5, metavar="SHARE",
         help="share of the verdicts that have to be for the better answer, ties counted half "
         "(default: more than half)",
     )  # fmt: skip
     pairs.add_argument(
-        "--min-gap", type=_gap, default=1.0, metavar="MARKS",
+        "--min-gap", type=within(0, 4, above=True), default=1.0, metavar="MARKS",
         help="least difference of the mean marks of two answers (default: 1)",
     )  # fmt: skip
 
 
 def _listed() -> str:
     return ", ".join(FORMS[:-1]) + f" or {FORMS[-1]}"
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0.5 <= value <= 1:
-        raise argparse.ArgumentTypeError("has to be from 0.5 to 1")
-    return value
-
-
-def _gap(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 4:
-        raise argparse.ArgumentTypeError("has to be above 0 and at most 4")
-    return value
 
 
 def _own(run: Path) -> Path:

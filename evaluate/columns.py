@@ -11,6 +11,7 @@ from espalier.errors import UsageError
 from espalier.evaluate.check_columns import score_checks
 from espalier.evaluate.classify import score_classification
 from espalier.evaluate.config import EvaluateConfig
+from espalier.evaluate.declining import score_declining
 from espalier.evaluate.described import score_lengths, score_refusals
 from espalier.evaluate.diversity import DISTINCT, score_distinct, score_self_bleu
 from espalier.evaluate.entities import score_entities
@@ -249,6 +250,7 @@ def _describing(options: EvaluateConfig, evalset: EvalSet, answers: Answers) -> 
         yield from score_lengths(answers, evalset.references)
     if options.names("refusals"):
         yield score_refusals(answers)
+        yield from score_declining(evalset, answers)
     if options.names("distinct"):
         yield from (score_distinct(name, answers) for name in DISTINCT)
     if options.names("self_bleu"):

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from espalier.evaluate.table import MARKS, number, width
+from espalier.evaluate.table import MARKS, number
+from espalier.terminal import columns
 
 COLUMNS = (
     "a", "b", "metric", "by", "value", "format", "higher_is_better", "score_a", "score_b",
@@ -147,14 +148,7 @@ def _with_slice(cells: list[str], name: str) -> list[str]:
 
 
 def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    table = [[_plain(cell) for cell in row] for row in table]
-    widths = [max(width(row[i]) for row in table) for i in range(len(table[0]))]
-    return [
-        "  ".join(
-            cell + " " * (size - width(cell)) for cell, size in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in table
-    ]
+    return columns([[_plain(cell) for cell in row] for row in table])
 
 
 # Also what turns the direction of the text round, and what XML can't hold.

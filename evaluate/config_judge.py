@@ -28,7 +28,7 @@ TAKEN = frozenset(
         "task_id", "question_id", "uid", "prompt", "question", "instruction", "answer",
         "answer_a", "answer_b", "model", "model_a", "model_b", "a", "b", "verdict",
         "winner", "preference", "choice", "结论", "rater", "annotator", "labeler", "user",
-        "worker", "评分人", "comment",
+        "worker", "评分人", "comment", "prompt_id", "seconds", "rated_at", "shown_first",
     }
 )  # fmt: skip
 

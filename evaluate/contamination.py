@@ -1,10 +1,11 @@
 """Contamination: which prompts of the set share text with the training data, shown by row.
 
-Three kinds, each with its evidence: `same_prompt`, equal prompts after normalisation, however
-short; `ngram`, a run of words of a prompt or a reference that a training row has too (Brown et
-al. 2020, "Language Models are Few-Shot Learners", appendix C: 13 words; see
-`espalier.contamination`); `near_prompt`, prompts whose word n-grams have a Jaccard similarity at
-or above the threshold.
+Four kinds, each with its evidence: `same_prompt`, equal prompts after normalisation, however
+short; `same_turn`, the last question of a prompt with its reference for an answer, equal to a
+question and its answer in a training dialogue that went otherwise before; `ngram`, a run of words
+of a prompt or a reference that a training row has too (Brown et al. 2020, "Language Models are
+Few-Shot Learners", appendix C: 13 words; see `espalier.contamination`); `near_prompt`, prompts
+whose word n-grams have a Jaccard similarity at or above the threshold.
 
 The set is held in memory and the training rows are read past it once, so that memory grows with
 the set alone.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from espalier.records import Example, Message, PreferencePair, dump_line
 from espalier.run import MANIFEST, StageContext
 
 FILE = "contamination.jsonl"
-KINDS = ("same_prompt", "ngram", "near_prompt")
+KINDS = ("same_prompt", "same_turn", "ngram", "near_prompt")
 # Stages whose training data a model of this run has seen, directly or as rewards. The reward
 # model of the evaluation is not among them, since it answers nothing, and a pretraining corpus
 # has to be named: it may be far larger than all else, and be read in part only.
@@ -44,15 +46,19 @@ _SHOWN = 300
 class Found:
     """What training rows share with one row of the set: evidence by kind, the most telling one.
 
-    `training_rows` counts the training rows that share anything with it.
+    `training_rows` counts the training rows that share anything with it, `whole_reference` says
+    that one of them has all of the reference.
     """
 
     evidence: dict[str, dict[str, Any]] = field(default_factory=dict)
     training_rows: int = 0
+    whole_reference: bool = False
 
     @property
     def kinds(self) -> list[str]:
-        return [kind for kind in KINDS if kind in self.evidence]
+        """In the order of `KINDS`; who has the whole prompt needs not be told of its last turn."""
+        hidden = "same_turn" if "same_prompt" in self.evidence else ""
+        return [kind for kind in KINDS if kind in self.evidence and kind != hidden]
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,12 @@ class Contamination:
         return ["+".join(self.found[i].kinds) if i in self.found else "" for i in range(self.size)]
 
     def counts(self) -> dict[str, int]:
-        """Contaminated rows, and rows of each kind (a row may be of several)."""
-        by_kind = {kind: sum(kind in one.evidence for one in self.found.values()) for kind in KINDS}
-        return {"rows": len(self.found), **by_kind}
+        """Contaminated rows, rows of each kind (a row may be of several), and those whose
+        reference stands whole in the training data."""
+        found = self.found.values()
+        by_kind = {kind: sum(kind in one.kinds for one in found) for kind in KINDS}
+        whole = sum(one.whole_reference for one in found)
+        return {"rows": len(found), **by_kind, "whole_reference": whole}
 
 
 # --- which files ------------------------------------------------------------------------------
@@ -133,6 +142,8 @@ class _Looking:
         self.words = Vocabulary()
         self.equal = EqualTexts()
         self.same: dict[str, list[int]] = {}
+        self.equal_turns = EqualTexts()
+        self.same_turn: dict[str, list[int]] = {}
         self.found: dict[int, Found] = {}
         limit = options.max_rows if options.max_rows is not None else 2 * len(evalset)
         self.grams: NgramIndex | None = None
@@ -150,14 +161,15 @@ class _Looking:
             for turn in row.messages:
                 if self.grams is not None and turn.role == "user":
                     self.grams.add(f"{index} prompt", turn.content)
-            # Rows with one prompt share a key, and are found together.
-            key = self.equal.find(prompt) or str(index)
-            self.equal.add(key, prompt)
-            self.same.setdefault(key, []).append(index)
+            _group(self.equal, self.same, index, prompt)
             if self.near is not None:
                 self.near.add(str(index), prompt)
         if self.options.fields != "prompt" and self.grams is not None and row.reference:
             self.grams.add(f"{index} reference", row.reference)
+        last = row.messages[-1] if row.messages else None
+        if self.options.fields == "both" and row.reference and last and last.role == "user":
+            (text,) = _turns([last, Message("assistant", row.reference)])
+            _group(self.equal_turns, self.same_turn, index, text)
 
     def look(self, row: Example | PreferencePair, file: str, number: int) -> None:
         """Take note of all that a training row shares with the set."""
@@ -169,6 +181,8 @@ class _Looking:
         if self.options.fields != "reference":
             prompt = _user_text(_prompt(row))
             hits |= self._prompts(prompt, codes.get(prompt), place)
+        if self.same_turn:
+            hits |= self._last_turns(row, place)
         for index in hits:
             self.found[index].training_rows += 1
 
@@ -183,6 +197,18 @@ class _Looking:
                 evidence = {"kind": "ngram", "part": part, "share": round(share, 4), **place}
                 self._note(int(index), {**evidence, "text": shown[:_SHOWN]}, share)
                 hits.add(int(index))
+                if part == "reference" and share > 1 - 1e-9:
+                    self.found[int(index)].whole_reference = True
+        return hits
+
+    def _last_turns(self, row: Example | PreferencePair, place: dict[str, Any]) -> set[int]:
+        hits: set[int] = set()
+        for text in _turns(_dialogue(row)):
+            key = self.equal_turns.find(text)
+            for index in self.same_turn.get(key, []) if key is not None else []:
+                self._note(index, {"kind": "same_turn", **place, "text": text[:_SHOWN]}, 1.0)
+                self.found[index].whole_reference = True
+                hits.add(index)
         return hits
 
     def _prompts(self, prompt: str, codes: str | None, place: dict[str, Any]) -> set[int]:
@@ -265,6 +291,28 @@ def file_facts(found: Contamination, files: Mapping[str, Path]) -> list[dict[str
 
 def _prompt(row: Example | PreferencePair) -> Sequence[Message]:
     return row.prompt if isinstance(row, PreferencePair) else row.messages
+
+
+def _dialogue(row: Example | PreferencePair) -> Sequence[Message]:
+    if isinstance(row, Example):
+        return row.messages
+    return [*row.prompt, Message("assistant", row.chosen)]
+
+
+def _turns(dialogue: Sequence[Message]) -> list[str]:
+    """Each question with the answer that follows it."""
+    return [
+        f"{asked.content}\n{answer.content}"
+        for asked, answer in pairwise(dialogue)
+        if asked.role == "user" and answer.role == "assistant"
+    ]
+
+
+def _group(texts: EqualTexts, places: dict[str, list[int]], index: int, text: str) -> None:
+    """Rows with one text share a key, and are found together."""
+    key = texts.find(text) or str(index)
+    texts.add(key, text)
+    places.setdefault(key, []).append(index)
 
 
 def _user_text(turns: Sequence[Message]) -> str:

@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from espalier.evaluate.table import number, width
+from espalier.evaluate.table import number
+from espalier.terminal import width
 
 BARS = "▁▂▃▄▅▆▇█"
 LINE = 100

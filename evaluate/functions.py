@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,14 +112,10 @@ def _guarded(name: str, what: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
     except Exception as error:  # the user's code may raise anything
-        frames = traceback.extract_tb(error.__traceback__)
-        theirs = [frame for frame in frames if frame.filename != __file__]
-        line = f", line {theirs[0].lineno} of {theirs[0].filename}" if theirs else ""
-        reason = str(error).strip().split("\n")[0]
+        line = user_code.line_of(error)
         raise StageError(
-            f"The function '{name}' failed: {type(error).__name__}"
-            + (f": {reason}" if reason else ""),
-            where=what + line,
+            f"The function '{name}' failed: {user_code.in_words(error)}",
+            where=what + (f", {line}" if line else ""),
             expected="a number (or None) for every answer, an empty one too",
             hint="correct the function and run the stage again; stored answers are used again",
         ) from error

@@ -82,7 +82,7 @@ def check_judge(spec: EngineSpec | None, scales: Sequence[Scale], meter: Meter) 
             expected="quality or hhh, or another judge",
             hint="name one in `judge` (or `evaluate.judge.engine`): a local model, or an API",
         )
-    if spec.engine in (*BOUGHT, "offline"):
+    if spec.engine in (*BOUGHT, "offline", "function"):
         open_engine(spec, meter=meter, step=STEP).close()
     else:
         # Opened, these load the model.

@@ -12,13 +12,14 @@ from espalier.evaluate.clusters import cluster_ids
 from espalier.evaluate.config import EvaluateConfig
 from espalier.evaluate.evalset import EvalSet
 from espalier.evaluate.judge_pairs import Meeting
-from espalier.evaluate.judge_rubrics import rubric_files, scales_of
+from espalier.evaluate.judge_rubrics import FindPath, rubric_files, scales_of
 from espalier.evaluate.metric import Scored
 from espalier.evaluate.rated import place_ratings
 from espalier.evaluate.rating_agreement import rating_summary
 from espalier.evaluate.rating_scores import Settings, rating_columns
 from espalier.evaluate.ratings import Criteria, RatingFile, read_ratings
 from espalier.evaluate.slices import cluster_keys
+from espalier.rubrics import Scale
 from espalier.run import StageContext
 
 
@@ -62,6 +63,11 @@ def read_rating_files(options: EvaluateConfig, context: StageContext) -> list[Ra
         replace(read_ratings(_path(context, name), criteria), path=name)
         for name in options.ratings.files
     ]
+
+
+def rating_scales(options: EvaluateConfig, path: FindPath) -> list[Scale]:
+    """The rubrics of one's own that the recipe names for ratings by people."""
+    return [] if options.ratings is None else scales_of(options.ratings.rubrics, path)
 
 
 def people_say(

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from espalier.engines.base import Engine
+from espalier.engines.base import Engine, EngineSpec
+from espalier.engines.function import code_inputs
 from espalier.errors import EspalierError
 from espalier.evaluate.answers import Answered, answer_all
 from espalier.evaluate.clean_scores import contamination_summary, contamination_warnings
@@ -19,6 +20,7 @@ from espalier.evaluate.engines import with_engines
 from espalier.evaluate.estimate import estimate_lines
 from espalier.evaluate.evalset import EvalSet, read_set
 from espalier.evaluate.fewshot import Shots, read_shots
+from espalier.evaluate.groups import write_groups
 from espalier.evaluate.judge_rubrics import rubric_files
 from espalier.evaluate.judgement import (
     Judgement,
@@ -29,7 +31,12 @@ from espalier.evaluate.judgement import (
     judge_text,
 )
 from espalier.evaluate.measure import score_while_open
-from espalier.evaluate.people import people_say, rating_paths, read_rating_files
+from espalier.evaluate.people import (
+    people_say,
+    rating_paths,
+    rating_scales,
+    read_rating_files,
+)
 from espalier.evaluate.rating_agreement import agreement_text
 from espalier.evaluate.scorecard import Results, clustered, score_table, summarise, write_table
 from espalier.evaluate.slices import check_fields
@@ -44,6 +51,7 @@ from espalier.template_files import engine_template, template_inputs
 
 SUMMARY = "summary.json"
 SCORES = "scores.parquet"
+GROUPS = "groups.jsonl"
 ANSWERS = "answers"
 
 
@@ -70,8 +78,15 @@ def inputs(context: StageContext) -> dict[str, Path]:
     if options.judge is not None:
         files_of = rubric_files(options.judge.rubrics, context.path)
         found |= {f"judge.rubric.{number}": path for number, path in enumerate(files_of, 1)}
-    found |= rating_paths(options, context)
+    found |= rating_paths(options, context) | code_inputs(_engines(options, context))
     return found | template_inputs(context, _templates(options))
+
+
+def _engines(options: EvaluateConfig, context: StageContext) -> dict[str, EngineSpec]:
+    """The engines that are asked, by their roles."""
+    found = {f"model {model.name}": model.api for model in options.models if model.api is not None}
+    judge = judge_spec(options, context.shared.judge)
+    return found | ({"judge": judge} if judge is not None else {})
 
 
 def _templates(options: EvaluateConfig) -> dict[str, str | None]:
@@ -83,7 +98,9 @@ def _templates(options: EvaluateConfig) -> dict[str, str | None]:
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """Answer, score, compare; writes summary.json and scores.parquet. Returns counts."""
+    """Answer, score, compare; writes summary.json, scores.parquet and groups.jsonl.
+
+    Returns counts."""
     options: EvaluateConfig = context.options
     seed = context.shared.seed if options.seed is None else options.seed
     evalset = _set(context)
@@ -144,6 +161,10 @@ def run(context: StageContext) -> dict[str, Any]:
         table["contamination"] = table["id"].map(labels)
     write_table(table, context.folder / SCORES)
     write_statistics(results, context.folder / STATISTICS)
+    write_groups(evalset, options.compare.slices, context.folder / GROUPS)
+    marked_by = {one.name: one for one in (*scales, *rating_scales(options, context.path))}
+    if marked_by:
+        summary["rubrics"] = [one.to_json() for one in marked_by.values()]
     said_of = {"judge": judgement.summary, "ratings": people.summary}
     summary |= {name: part for name, part in said_of.items() if part}
     atomic_write_json(context.folder / SUMMARY, summary)

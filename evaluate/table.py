@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from espalier.terminal import width
+
 MARKS = {"better": "+", "worse": "-", "tie": "="}
-
-
-def width(text: str) -> int:
-    """Columns that a text takes in a terminal (East Asian wide characters take two)."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
-    )
 
 
 def _pad(text: str, size: int, *, left: bool) -> str:

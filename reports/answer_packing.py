@@ -89,12 +89,17 @@ def head(table: AnswerTable, rows: Sequence[int], blocks: Sequence[int]) -> dict
     return {
         "ids": list(table.rows),
         "lengths": table.lengths.tolist(),
-        "labels": {name: values for name, values in table.labels.items() if any(values)},
+        "labels": {name: table.labels[name] for name in known_labels(table)},
         "models": [{"name": name, "facts": table.facts.get(name, {})} for name in table.models],
         "metrics": [_metric(metric, table) for metric in table.metrics],
         "texts": None if len(rows) == table.count else list(rows),
         "blocks": list(blocks),
     }
+
+
+def known_labels(table: AnswerTable) -> list[str]:
+    """The fields of which some prompt has a label."""
+    return [name for name, values in table.labels.items() if any(values)]
 
 
 def _metric(metric: Mapping[str, Any], table: AnswerTable) -> dict[str, Any]:

@@ -126,6 +126,15 @@ class AnswerTable:
             if column[row] is None and labels.get(name) is not None:
                 column[row] = str(labels[name])
 
+    def add_groups(self, row: int, groups: Mapping[str, Any]) -> None:
+        """Further labels of a prompt, by field; to be called when all rows are there."""
+        for name, value in groups.items():
+            if name in LABELS or value is None:
+                continue
+            if name not in self.labels:
+                self.labels[name] = [None] * self.count
+            self.labels[name][row] = str(value)
+
     def add_answer(self, row: int, model: str, answer: Any) -> None:
         """An answer; None only makes the model known."""
         if model not in self.answers:

@@ -13,6 +13,7 @@ from espalier.errors import InputError
 from espalier.reports.answer_table import LABELS, AnswerTable, Floats, Integers
 from espalier.reports.runfiles import read_lines, read_object
 from espalier.reports.strings import pretty
+from espalier.reports.summary_shape import check_summary
 
 if TYPE_CHECKING:
     import pyarrow
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 # Columns of scores.parquet that are no row metric.
 TEXT_COLUMNS = ("id", "model", "prompt", "reference", "answer", *LABELS)
 NOTES = {"marks": "judge_marks.jsonl", "verdicts": "judge_pairs.jsonl"}
+GROUPS = "groups.jsonl"
 BATCH = 512
 BUFFER = 1 << 16
 
@@ -41,6 +43,11 @@ def read_answers(
         _order_models(table, summary)
     if not table.count:
         return None
+    for line in read_lines(folder / GROUPS):
+        row = table.rows.get(str(line.get("id")))
+        groups = line.get("groups")
+        if row is not None and isinstance(groups, Mapping):
+            table.add_groups(row, groups)
     for model in table.models:
         for line in _stored_answers(folder, model):
             row = table.rows.get(str(line.get("id")))
@@ -195,15 +202,9 @@ def reading_summary(folder: Path) -> dict[str, Any] | None:
     summary = read_object(path)
     if summary is None:
         return None
-    for key in ("models", "metrics", "scores"):
-        if not isinstance(summary.get(key), list):
-            raise InputError(
-                f"The summary of the evaluation has no list '{key}'.",
-                where=str(path),
-                expected="the summary.json that the stage 'evaluate' writes",
-                hint="run the stage 'evaluate' again",
-            )
-    return _filled(finite(summary))
+    summary = finite(summary)
+    check_summary(summary, path)
+    return _filled(summary)
 
 
 def _filled(summary: dict[str, Any]) -> dict[str, Any]:
@@ -232,6 +233,13 @@ def _filled(summary: dict[str, Any]) -> dict[str, Any]:
         }
         for metric in summary["metrics"]
     ]
+    # What a score or a difference lacks is not known.
+    unknown = dict.fromkeys(("low", "high", "n"))
+    scores = [{"value": None, **unknown, **item} for item in summary["scores"]]
+    comparisons = [
+        {"difference": None, "p_value": None, **unknown, **item}
+        for item in summary.get("comparisons") or []
+    ]
     slices = [
         {**{k: item[k] for k in ("by", "model", "metric", "score", "n")}, "group": item["value"]}
         for item in summary.get("slices") or []
@@ -240,11 +248,10 @@ def _filled(summary: dict[str, Any]) -> dict[str, Any]:
         **summary,
         "set": {"name": "?", "rows": 0, **(summary.get("set") or {})},
         "confidence": summary.get("confidence") or 0.95,
-        "models": [
-            {**model, "label": str(model.get("label") or model["name"])} for model in models
-        ],
+        "models": models,
         "metrics": metrics,
-        "comparisons": summary.get("comparisons") or [],
+        "scores": scores,
+        "comparisons": comparisons,
         "slices": slices,
     }
 

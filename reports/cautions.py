@@ -54,7 +54,8 @@ def _made(name: str, state: str, sentence: str | None = None, **values: Any) -> 
 
 
 def _synthetic(summary: Mapping[str, Any]) -> Caution:
-    return _made("synthetic", "caution" if summary.get("synthetic") else "fine")
+    judged = (summary.get("judge") or {}).get("synthetic")
+    return _made("synthetic", "caution" if summary.get("synthetic") or judged else "fine")
 
 
 def _contamination(summary: Mapping[str, Any]) -> Caution:

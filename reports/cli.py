@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from espalier.errors import InputError, UsageError
 from espalier.reports import cli_rate
+from espalier.reports.run_options import options_of
+from espalier.sweep_file import PAGE as COMPARISON
+from espalier.sweep_file import is_sweep, member_folder, read_sweep
 from espalier.verbs import add_recipe_options, add_verb, recipe_of, run_folder
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "report",
         _report,
         summary="write the HTML page that compares the models of a run, one that compares several "
-        "runs, or one about curated data",
+        "runs, one that answers the question of a sweep, or one about curated data",
         example="espalier report runs/demo --output demo.html\n"
         "  espalier report runs/lr-* --output sweep.html --figures figures/\n"
         "  espalier report --data clean/ --output clean.html",
@@ -31,7 +34,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "folders",
         nargs="*",
         metavar="RUNFOLDER",
-        help="a run folder, instead of --recipe; with several, the page compares the runs",
+        help="a run folder, instead of --recipe; with several, the page compares the runs; the "
+        "folder of a sweep",
     )
     parser.add_argument(
         "--data",
@@ -41,7 +45,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="where to write (default: report.html in the run folder; of several runs, "
+        help="where to write (default: report.html in the run folder; of several runs or a sweep, "
         "comparison.html in the folder that holds them; with --data, data.html in FOLDER)",
     )
     parser.add_argument(
@@ -102,9 +106,9 @@ def _of_data(args: argparse.Namespace) -> int:
 
 
 def _no_recipe_options(args: argparse.Namespace, what: str) -> None:
-    if args.overrides or args.run:
+    if args.overrides or args.run or args.small:
         raise UsageError(
-            f"--set and --run go with --recipe, not with {what}.",
+            f"--set, --run and --small go with --recipe, not with {what}.",
             hint="espalier report --recipe FILE --run NAME --set report.title=…",
         )
 
@@ -122,7 +126,20 @@ def _of_folder(args: argparse.Namespace) -> int:
     _no_recipe_options(args, "a run folder, which has its recipe in it")
     run = Path(args.folders[0])
     _require_folder(run, "see runs/ for the runs that there are")
-    return _write(args, run, None)
+    return _of_sweep(args, run) if is_sweep(run) else _write(args, run, None)
+
+
+def _of_sweep(args: argparse.Namespace, folder: Path) -> int:
+    from espalier.progress import say
+    from espalier.reports.sweep_page import build_sweep_page
+
+    options = options_of(folder)
+    page = build_sweep_page(folder, options, _page(args.output, folder / COMPARISON))
+    say(f"  {page} ({page.stat().st_size / 1e6:.1f} MB)")
+    done = [member for member in read_sweep(folder).members if member.status == "done"]
+    if done:
+        _figures(args, [member_folder(folder, member) for member in done], options)
+    return 0
 
 
 def _of_runs(args: argparse.Namespace) -> int:
@@ -133,6 +150,13 @@ def _of_runs(args: argparse.Namespace) -> int:
     runs = [Path(name) for name in args.folders]
     for run in runs:
         _require_folder(run, "see runs/ for the runs that there are")
+        if is_sweep(run):
+            raise UsageError(
+                "A sweep has a page of its own.",
+                where=str(run),
+                expected="run folders, or the folder of one sweep alone",
+                hint=f"espalier report {run}",
+            )
     page = _page(args.output, default_page(runs))
     options = options_of(runs[0])
     data = build_comparison(runs, options, page)
@@ -166,26 +190,3 @@ def _require_folder(run: Path, hint: str) -> None:
         raise InputError(
             "There is no such run folder.", where=str(run), expected="a folder", hint=hint
         )
-
-
-def options_of(run: Path) -> ReportConfig:
-    """The section `report` of the run's resolved recipe, or the defaults where it has none."""
-    import yaml
-    from pydantic import ValidationError
-
-    from espalier.reports.config import ReportConfig
-
-    path = run / "recipe.resolved.yaml"
-    if not path.is_file():
-        return ReportConfig.model_validate({})
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        section = loaded.get("report") if isinstance(loaded, dict) else None
-        return ReportConfig.model_validate(section or {})
-    except (yaml.YAMLError, ValidationError) as error:
-        raise InputError(
-            "The section 'report' of the run's recipe can't be read.",
-            where=str(path),
-            expected="what `espalier run` wrote there",
-            hint="espalier report --recipe FILE, with the recipe itself",
-        ) from error

@@ -58,10 +58,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 65536:
-        raise argparse.ArgumentTypeError("has to be from 0 to 65535")
-    return number
+    if not text.isdecimal() or len(text) > 5 or int(text) >= 65536:
+        raise argparse.ArgumentTypeError("has to be a whole number from 0 to 65535")
+    return int(text)
 
 
 def _rate(args: argparse.Namespace) -> int:

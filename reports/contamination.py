@@ -9,6 +9,10 @@ from typing import Any
 from espalier.reports.strings import t
 from espalier.reports.verdicts import plain_number
 
+KINDS = ("same_prompt", "same_turn", "ngram", "near_prompt")
+# How the evaluation begins the sentence that `changed_verdicts` tells with labels.
+CHANGED = "Without the contaminated prompts other verdicts: "
+
 
 @dataclass(frozen=True)
 class CleanCell:
@@ -36,12 +40,14 @@ def contamination_of(summary: Mapping[str, Any] | None) -> Contamination | None:
     if not summary or not isinstance(said, Mapping):
         return None
     total = summary["set"]["rows"]
-    kinds = {kind: f"{said.get(kind) or 0:,}" for kind in ("same_prompt", "ngram", "near_prompt")}
     sentence = t("contamination.none", total=f"{total:,}")
     if said.get("rows"):
         share = f"{100 * said['rows'] / max(1, total):.1f} %"
         counts = {"rows": f"{said['rows']:,}", "total": f"{total:,}", "share": share}
-        sentence = t("contamination.found", **counts, **kinds)
+        sentence = t("contamination.found", **counts, kinds=t("list.comma").join(_kinds(said)))
+        if said.get("whole_reference"):
+            sentence += " " + t("contamination.whole", rows=f"{said['whole_reference']:,}")
+        sentence += " " + t(f"contamination.{'below' if said['rows'] < total else 'none_left'}")
     listed = ", ".join(str(item["file"]) for item in said.get("against") or [])
     scores = {(s["model"], s["metric"]): s for s in said.get("scores") or []}
     changes = {
@@ -57,6 +63,37 @@ def contamination_of(summary: Mapping[str, Any] | None) -> Contamination | None:
         if any(key[0] == model["name"] for key in scores)
     ]
     return Contamination(sentence, listed, [str(m["label"]) for m in metrics], rows)
+
+
+def _kinds(said: Mapping[str, Any]) -> list[str]:
+    counts = {kind: said.get(kind) or 0 for kind in KINDS}
+    return [t(f"contamination.{kind}", rows=f"{n:,}") for kind, n in counts.items() if n]
+
+
+def changed_verdicts(summary: Mapping[str, Any] | None) -> str:
+    """Which comparisons end otherwise without the contaminated prompts; empty where none does."""
+    said = (summary or {}).get("contamination")
+    if not summary or not isinstance(said, Mapping):
+        return ""
+    models = {model["name"]: str(model["label"]) for model in summary["models"]}
+    metrics = {metric["name"]: str(metric["label"]) for metric in summary["metrics"]}
+    listed = [
+        t(
+            "contamination.change",
+            metric=metrics.get(change["metric"], change["metric"]),
+            model=models.get(change["model"], change["model"]),
+            baseline=models.get(change.get("baseline"), "?"),
+            change=_change(change),
+        )
+        for change in said.get("comparisons") or []
+        if change.get("changed")
+    ]
+    return t("contamination.changes", changes=t("list.comma").join(listed)) if listed else ""
+
+
+def _change(change: Mapping[str, Any]) -> str:
+    before, after = (t(f"contamination.{change[k]}") for k in ("verdict_all", "verdict"))
+    return t("contamination.changed", before=before, after=after)
 
 
 def _cell(
@@ -75,10 +112,7 @@ def _cell(
     value, low, high, everything = _shown(values, metric, max(everywhere, default=0.0))
     interval = f"[{low}, {high}]" if low and high else ""
     change = changes.get((model, metric["name"]))
-    changed = ""
-    if change is not None:
-        before, after = (t(f"contamination.{change[k]}") for k in ("verdict_all", "verdict"))
-        changed = t("contamination.changed", before=before, after=after)
+    changed = _change(change) if change is not None else ""
     before_text = t("contamination.all", value=everything) if everything else ""
     return CleanCell(value or "–", interval, before_text, changed)
 

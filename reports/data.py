@@ -28,6 +28,7 @@ from espalier.reports.notice import Notice, own_code_notice
 from espalier.reports.retold import retell
 from espalier.reports.runfiles import read_object
 from espalier.reports.strings import known, t
+from espalier.reports.told_warnings import told_warning
 from espalier.reports.verdicts import Verdict, ordered_metrics, verdicts
 from espalier.stages import NAMES
 
@@ -35,7 +36,7 @@ from espalier.stages import NAMES
 READ_FILES = {
     "curate": ("manifest.json",),
     "pairs": ("manifest.json",),
-    "evaluate": ("manifest.json", "summary.json", "scores.parquet"),
+    "evaluate": ("manifest.json", "summary.json", "scores.parquet", "groups.jsonl"),
     **dict.fromkeys(
         STAGES, ("manifest.json", "metrics.jsonl", "samples.jsonl", "alarms.jsonl", "accuracy.json")
     ),
@@ -160,7 +161,7 @@ def notices(
             notes.extend(_texts(holder, "notes"))
             warnings.extend(_texts(holder, "warnings"))
     found.extend(Notice("note", text) for text in notes)
-    found.extend(Notice("warning", retell(text)) for text in warnings)
+    found.extend(Notice("warning", told_warning(text, summary)) for text in warnings)
     codes = [_texts(read_object(run / stage / "manifest.json"), "own_code") for stage in NAMES]
     found.extend(own_code_notice([model for models in codes for model in models], run))
     if missing:

@@ -11,6 +11,8 @@ MOST_LABELS = 7
 MOST_LANGUAGES = 4
 # A language with a smaller share of the rows has no chart of its own.
 LEAST_SHARE = 0.02
+# What a distribution of lengths has to tell for its chart.
+WHOLE = frozenset({"min", "max", "median", "p05", "p95", "histogram"})
 _SCORES = ("judge", "relevance", "accuracy", "completeness", "fluency", "ifd", "reward", "score")
 
 
@@ -80,7 +82,7 @@ def lengths(file: Mapping[str, Any]) -> list[dict[str, Any]]:
         for name in names[:MOST_LANGUAGES]:
             spread = spreads[name]
             # One bar for one value would say nothing.
-            if spread.get("count") and spread["min"] < spread["max"]:
+            if spread.get("count") and spread.keys() >= WHOLE and spread["min"] < spread["max"]:
                 title = known(f"dp.length.{what}", pretty(what))
                 tongue = "" if name == "all" else f" ({known(f'dp.language.{name}', name)})"
                 charts.append({

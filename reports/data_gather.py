@@ -173,12 +173,25 @@ def filled(statistics: Mapping[str, Any] | None) -> dict[str, Any]:
     return {
         "files": files,
         "groups": {**_SAMPLED, "guessed": 0, "counts": {}, **(given.get("groups") or {})},
-        "openings": {**_SAMPLED, "languages": {}, **(given.get("openings") or {})},
+        "openings": _openings(given.get("openings") or {}),
         "quality": quality,
         "duplicates": {"methods": {}, "largest": [], **(given.get("duplicates") or {})},
         "contamination": {"rows": 0, **(given.get("contamination") or {})},
         "spending": [_spent(item) for item in given.get("spending") or []],
     }
+
+
+def _openings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Opening verbs by language, those with a count; objects are pairs of a word and a count."""
+    languages = {}
+    for name, found in (given.get("languages") or {}).items():
+        verbs = [
+            {"verb": str(one.get("verb", "")), "nouns": one.get("nouns") or [], "count": count}
+            for one in found.get("verbs") or []
+            if (count := int(number(one.get("count")) or 0)) > 0
+        ]
+        languages[str(name)] = {"rows": 0, "recognised": 0, **found, "verbs": verbs}
+    return {**_SAMPLED, **given, "languages": languages}
 
 
 def _spent(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,8 @@ COMPONENTS = (
 )  # fmt: skip
 SCRIPTS = (
     "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js",
-    "help.js", "search.js", "unpack.js", "nav.js", *COMPONENTS, "start.js", "data_main.js",
+    "help.js", "search.js", "unpack.js", "nav.js", *COMPONENTS, "late.js", "start.js",
+    "data_main.js",
 )  # fmt: skip
 STYLES = ("page.css", "frame.css", "parts.css", "data_page.css", "print.css")
 

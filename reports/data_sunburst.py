@@ -25,7 +25,8 @@ def sunburst(verbs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     `verbs` are `{verb, count, nouns: [[noun, count], …]}`, the most frequent first. Each arc has
     `path`, `ring` (0 or 1), `colour` (0 to 9), `title`, and `label` with its `turn` (an SVG
-    transform) where text fits.
+    transform) where text fits; `x`, `y`
+    and `angle` are the numbers of `turn`.
     """
     most = sum(int(verb["count"]) for verb in verbs[:VERBS])
     # Thinner ones would be slivers that nobody can tell apart.
@@ -56,13 +57,17 @@ def _arc(ring: int, start: float, end: float, place: int, label: str, title: str
     back = f"A{inner:g} {inner:g} 0 {large} 0 {_at(start, inner)}"
     path = f"M{_at(start, inner)}L{_at(start, outer)}{outward}L{_at(last, inner)}{back}Z"
     fits = end - start >= _NARROW[ring]
+    x, y, angle = _turn((start + end) / 2, (inner + outer) / 2)
     return {
         "path": path,
         "ring": ring,
         "colour": place % COLOURS,
         "title": title,
         "label": _short(label, _LETTERS[ring]) if fits else "",
-        "turn": _turn((start + end) / 2, (inner + outer) / 2),
+        "turn": f"translate({x:.2f} {y:.2f}) rotate({angle:.2f})",
+        "x": x,
+        "y": y,
+        "angle": angle,
     }
 
 
@@ -71,11 +76,11 @@ def _at(degrees: float, radius: float) -> str:
     return f"{radius * sin(angle):.2f} {-radius * cos(angle):.2f}"
 
 
-def _turn(degrees: float, radius: float) -> str:
+def _turn(degrees: float, radius: float) -> tuple[float, float, float]:
     """Where a label stands, and along its radius, never upside down."""
     angle = degrees * pi / 180
     turned = degrees - 90 if degrees <= 180 else degrees + 90
-    return f"translate({radius * sin(angle):.2f} {-radius * cos(angle):.2f}) rotate({turned:.2f})"
+    return radius * sin(angle), -radius * cos(angle), turned
 
 
 def _short(text: str, letters: int) -> str:

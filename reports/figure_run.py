@@ -7,6 +7,7 @@ from typing import Any
 
 from espalier.reports.data import RunData
 from espalier.reports.figure_axes import short
+from espalier.reports.figure_details import confusion_figures, judged_tables
 from espalier.reports.figure_scores import (
     group_name,
     heat_cell,
@@ -29,6 +30,7 @@ def figures(data: RunData) -> Iterator[Figure]:
         yield from score_figures(data.summary)
         yield from slice_figures(data.summary)
         yield from judged_figures(data.summary)
+        yield from confusion_figures(data.summary)
     if data.answers:
         yield from histograms(data.answers, data.summary or {})
     for stage in data.curves:
@@ -43,6 +45,7 @@ def tables(data: RunData) -> Iterator[Table]:
         yield score_table(data.summary)
         yield difference_table(data.summary)
         yield from slice_tables(data.summary)
+        yield from judged_tables(data.summary)
         yield from detail_tables(data.summary)
     ends = [row for stage in data.curves for row in _end_rows(stage)]
     if ends:

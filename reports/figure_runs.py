@@ -33,7 +33,7 @@ def run_figures(data: RunsData) -> Iterator[Figure]:
                 Line(data.labels[line["run"]], line["x"], line["y"], _colour(line["run"]))
                 for line in chart["lines"]
             ]
-            svg = figure_lines.lines(title, "", own, (), t("training.by_step"))
+            svg = figure_lines.lines(title, "", own, (), t("figures.training_step"))
             yield Figure(f"curve-{name}", svg)
             if chart["bands"]:
                 means = [
@@ -42,7 +42,7 @@ def run_figures(data: RunsData) -> Iterator[Figure]:
                     for band in chart["bands"]
                 ]  # fmt: skip
                 note = t("runs.band_note")
-                svg = figure_lines.lines(title, note, means, (), t("training.by_step"))
+                svg = figure_lines.lines(title, note, means, (), t("figures.training_step"))
                 yield Figure(f"mean-{name}", svg)
 
 

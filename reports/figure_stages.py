@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from espalier.reports import figure_bars, figure_lines
+from espalier.reports import figure_bars, figure_lines, figure_sunburst
 from espalier.reports.data_charts import lengths
 from espalier.reports.figure_bars import Bar
 from espalier.reports.figure_svg import series_colour
@@ -31,7 +31,7 @@ def stage_figures(stage: Mapping[str, Any]) -> Iterator[Figure]:
         alarms = [(float(mark["from"]), float(mark["to"])) for mark in chart["marks"]]
         title = f"{stage['label']} · {chart['title']}"
         note = series[0].label if len(series) == 1 else ""
-        svg = figure_lines.lines(title, note, series, alarms, t("training.by_step"))
+        svg = figure_lines.lines(title, note, series, alarms, t("figures.training_step"))
         yield Figure(f"curve-{stage['stage']}-{chart['key']}", svg)
     if stage["accuracy"]:
         rows = [
@@ -85,6 +85,12 @@ def data_figures(
             counts = [("", [int(count) for _, _, count in bins])]
             svg = figure_bars.histogram(f"{stem} · {chart['title']}", chart["note"], edges, counts)
             yield Figure(f"lengths-{stem}-{place + 1}", svg)
+    for name, found in ((statistics.get("openings") or {}).get("languages") or {}).items():
+        if found.get("verbs"):
+            title = f"{t('dp.openings')} · {known(f'dp.language.{name}', name)}"
+            counts = {"count": f"{found['recognised']:,}", "rows": f"{found['rows']:,}"}
+            svg = figure_sunburst.ring(title, t("dp.recognised", **counts), found["verbs"])
+            yield Figure(f"openings-{name}", svg)
     for place, table in enumerate(tables):
         yield Figure(f"counts-{place + 1}", _count_bars(table["title"], table["rows"]))
 

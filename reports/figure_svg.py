@@ -116,17 +116,20 @@ class Picture:
             f'stroke-opacity="{opacity:g}" stroke-linejoin="round"/>'
         )
 
-    def area(self, d: str, colour: str, opacity: float) -> None:
-        """A filled shape."""
-        self._parts.append(f'<path d="{d}" fill="{colour}" fill-opacity="{opacity:g}"/>')
+    def area(self, d: str, colour: str, opacity: float, x: float = 0.0, y: float = 0.0) -> None:
+        """A filled shape, moved by (x, y); one that was moved has a white edge."""
+        moved = f' transform="translate({x:.2f} {y:.2f})" stroke="#ffffff"' if x or y else ""
+        self._parts.append(f'<path d="{d}" fill="{colour}" fill-opacity="{opacity:g}"{moved}/>')
 
     def text(
         self, x: float, y: float, text: str, *, anchor: Anchor = "start", size: float = SIZE,
-        colour: str | None = None, bold: bool = False, turn: float = 0.0,
+        colour: str | None = None, bold: bool = False, turn: float = 0.0, middle: bool = False,
     ) -> None:  # fmt: skip
-        """A line of text whose baseline is at `y`, turned by so many degrees around its anchor."""
+        """A line of text whose baseline (or `middle`) is at `y`, turned by so many degrees around
+        its anchor."""
         turned = f' transform="rotate({turn:g} {x:.2f} {y:.2f})"' if turn else ""
         weight = ' font-weight="600"' if bold else ""
+        weight += ' dy="0.35em"' if middle else ""
         self._parts.append(
             f'<text x="{x:.2f}" y="{y:.2f}" text-anchor="{anchor}" font-size="{size:g}" '
             f'fill="{colour or colours()["ink"]}"{weight}{turned}>{escape(plain(text))}</text>'

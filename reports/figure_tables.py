@@ -13,15 +13,23 @@ _MARKDOWN = re.compile(r"([\\`*_|~$#])")
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
     "%": r"\%", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\char34{}",
+    "`": r"\textasciigrave{}", "\u2019": "'", "\u2018": "`", "\u201c": "``", "\u201d": "''",
     "\u2212": "$-$", "\u2013": "--", "\u2014": "---", "\u2026": r"\ldots{}", "\u00b1": r"$\pm$",
     "\u00b7": r"$\cdot$", "\u2191": r"$\uparrow$", "\u2193": r"$\downarrow$",
     "\u2192": r"$\rightarrow$", "\u2248": r"$\approx$", "\u00d7": r"$\times$", "\u00a0": "~",
-    "\u03b1": r"$\alpha$", "\u25b2": r"$\blacktriangle$", "\u25bc": r"$\blacktriangledown$",
+    "\u2265": r"$\geq$", "\u2264": r"$\leq$", "\u00b0": r"$^\circ$", "\u03c1": r"$\rho$",
+    "\u03c4": r"$\tau$", "\u03c3": r"$\sigma$", "\u03ba": r"$\kappa$", "\u03bb": r"$\lambda$",
+    "\u03b2": r"$\beta$", "\u03b3": r"$\gamma$", "\u03b5": r"$\varepsilon$", "\u03bc": r"$\mu$",
+    "\u0394": r"$\Delta$", "\u00b5": r"$\mu$", "\u03b1": r"$\alpha$", "\u25b2": r"$\blacktriangle$",
+    "\u25bc": r"$\blacktriangledown$",
 }  # fmt: skip
+# Signs that LaTeX would join: -- to a dash, '' and ,, to quotation marks.
+_LIGATURE = re.compile(r"([-',])(?=\1)")
+_LABEL = re.compile(r"[^A-Za-z0-9.:-]+")
 LATEX_HEAD = (
     "% Needs \\usepackage{booktabs}; \\usepackage{amssymb} for signs; text in Chinese needs "
-    "xelatex or lualatex with \\usepackage{ctex}.\n"
+    "xelatex or lualatex with \\usepackage{ctex}, other scripts these with a font that has them.\n"
 )
 
 
@@ -82,7 +90,7 @@ def latex(table: Table) -> str:
         LATEX_HEAD + "\\begin{table}",
         "\\centering",
         f"\\caption{{{escape_latex(table.title)}}}",
-        f"\\label{{tab:{table.name}}}",
+        f"\\label{{tab:{_LABEL.sub('-', table.name)}}}",
         f"\\begin{{tabular}}{{{table.align}}}",
         "\\toprule",
         " & ".join(escape_latex(text) for text in table.head) + r" \\",
@@ -103,5 +111,6 @@ def _guarded(row: str) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """One line that LaTeX sets as it is: no command, no group, no comment."""
-    return "".join(_LATEX.get(sign, sign) for sign in plain(text))
+    """One line that LaTeX sets as it is: no command, no group, no comment, no ligature."""
+    apart = _LIGATURE.sub(r"\1\0", plain(text))
+    return "".join("{}" if sign == "\0" else _LATEX.get(sign, sign) for sign in apart)

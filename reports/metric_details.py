@@ -101,7 +101,7 @@ def _side_by_side(
     for name in names:
         counts = [one[name].get(count) for one in rates.values() if name in one]
         cells = [show(one[name]) if name in one else "–" for one in rates.values()]
-        rows.append([name, f"{max(int(c or 0) for c in counts):,}", *cells])
+        rows.append([name, f"{max(whole(c) for c in counts):,}", *cells])
     return _table(title, [t("details.name"), "n", *rates], rows)
 
 
@@ -113,14 +113,16 @@ def _confusions(by_model: Details, _: Mapping[str, str]) -> list[dict[str, Any]]
         names = list(_by_name(one.get("labels")))
         if not isinstance(counts, list) or len(counts) != len(names) or len(names) > MOST_ROWS:
             continue
+        if not all(isinstance(row, list) and len(row) == len(names) for row in counts):
+            continue
         rows = [
-            [name, *(f"{int(n):,}" for n in row)] for name, row in zip(names, counts, strict=True)
+            [name, *(f"{whole(n):,}" for n in row)] for name, row in zip(names, counts, strict=True)
         ]
         table = _table(t("details.confusion", model=model), [t("details.right"), *names], rows)
         table["shades"] = [
-            [round(SHADES * int(n) / max(1, sum(map(int, row)))) for n in row] for row in counts
+            [round(SHADES * whole(n) / max(1, sum(map(whole, row)))) for n in row] for row in counts
         ]
-        without = int(one.get("without_label") or 0)
+        without = whole(one.get("without_label"))
         table["note"] = t("details.no_label", count=f"{without:,}") if without else ""
         tables.append(table)
     return tables
@@ -158,7 +160,7 @@ def _quantile(name: str) -> str:
 def _spread(one: Mapping[str, Any], shares: bool) -> list[Cell]:
     numbers = [one.get("mean"), one.get("deviation"), *(one["quantiles"].get(q) for q in QUANTILES)]
     scale = max((abs(x) for x in map(number, numbers) if x is not None), default=0.0)
-    cells = [f"{int(one.get('n') or 0):,}", *(short(x, scale) for x in numbers)]
+    cells = [f"{whole(one.get('n')):,}", *(short(x, scale) for x in numbers)]
     return cells + ([percent(one.get(key), 0) for key in ("above", "below")] if shares else [])
 
 
@@ -173,7 +175,7 @@ def _correlations(by_model: Details, metrics: Mapping[str, str]) -> list[dict[st
         for name, value in beside.items():
             if isinstance(value, Mapping) and ("pearson" in value or "spearman" in value):
                 both = [short(value.get(key), 1.0) for key in ("pearson", "spearman")]
-                rows.append([model, name, *both, f"{int(value.get('n') or 0):,}"])
+                rows.append([model, name, *both, f"{whole(value.get('n')):,}"])
     head = [t("overview.model"), t("details.with"), "Pearson r", "Spearman ρ", "n"]
     return [_table(t("details.correlation"), head, rows)]
 
@@ -209,6 +211,11 @@ def _value(key: str, value: Any) -> Cell:
     if key in ("precision", "recall", "f1"):
         return percent(value)
     return "–" if value is None else f"{value:,}" if isinstance(value, int) else short(value)
+
+
+def whole(value: Any) -> int:
+    """A count; 0 where there is none."""
+    return int(number(value) or 0)
 
 
 def short(value: Any, scale: float | None = None) -> str:

@@ -33,12 +33,14 @@ FAMILIES = {
 }
 
 
-def overview_core(summary: Mapping[str, Any], with_rows: Collection[str]) -> dict[str, Any]:
+def overview_core(
+    summary: Mapping[str, Any], with_rows: Collection[str], columns: Collection[str] = ()
+) -> dict[str, Any]:
     """What the script draws from: models, metrics, scores, comparisons, slices.
 
-    `with_rows` are the metrics that have a score of every answer. Each metric is given its
-    `family` and `rows`. Lists of records become `{"keys": [...], "rows": [[...], ...]}`, numbers
-    have six digits.
+    `with_rows` are the metrics that have a score of every answer, `columns` the fields that answers
+    can be filtered by. Each metric is given its `family` and `rows`. Lists of records become
+    `{"keys": [...], "rows": [[...], ...]}`, numbers have six digits.
     """
     return {
         "baseline": summary.get("baseline"),
@@ -56,6 +58,7 @@ def overview_core(summary: Mapping[str, Any], with_rows: Collection[str]) -> dic
         "scores": _table(summary["scores"], SCORE_KEYS),
         "comparisons": _table(summary["comparisons"], PAIR_KEYS),
         "slices": _table(_slices(summary), SLICE_KEYS),
+        "columns": list(columns),
         "coverage": [str(item.get("metric")) for item in summary.get("coverage") or []],
         "rubrics": rubrics(summary["metrics"]),
         "judge": {"rubrics": _judge_rubrics(summary)},

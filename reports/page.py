@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from espalier.reports import data_page
-from espalier.reports.answer_packing import pack_answers
+from espalier.reports.answer_packing import known_labels, pack_answers
 from espalier.reports.cautions import engine_of
 from espalier.reports.config import ReportConfig
 from espalier.reports.data import RunData, gather
@@ -29,14 +29,16 @@ EXAMPLES = (
 )  # fmt: skip
 OVERVIEW = (
     "grid.js", "linked.js", "bars.js", "overview.js", "score_table.js", "score_bars.js",
-    "slices.js", "distributions.js", "rubric.js",
+    "slice_wins.js", "slices.js", "distributions.js", "rubric.js",
 )  # fmt: skip
 SCRIPTS = (
     "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js", "help.js",
     "copy.js", "curve_math.js", "lines.js", *OVERVIEW, "calibration.js", "training.js",
     "search.js", "unpack.js", "answer_data.js", "rows.js", *EXAMPLES, *DESK,
     *data_page.COMPONENTS,
-    "rating_rows.js", "rating_local.js", "rating_section.js", "nav.js", "start.js", "main.js",
+    "rating_rows.js", "rating_local.js", "rating_rubrics.js", "rating_section.js", "nav.js",
+    "late.js", "start.js",
+    "main.js",
 )  # fmt: skip
 STYLES = (
     "page.css", "frame.css", "parts.css", "overview.css", "answers.css", "examples.css",
@@ -107,12 +109,13 @@ def body(data: RunData, language: Language) -> str:
 def core(data: RunData, language: Language) -> dict[str, Any]:
     """What the script needs at once: the words, the scores and the curves."""
     with_rows = {metric["name"] for metric in data.answers.metrics} if data.answers else set()
+    columns = known_labels(data.answers) if data.answers else ()
     return {
         "strings": words(language),
         "run": data.name,
-        "summary": overview_core(data.summary, with_rows) if data.summary else None,
+        "summary": overview_core(data.summary, with_rows, columns) if data.summary else None,
         "curves": data.curves,
-        "rubrics": rubrics(),
+        "rubrics": rubrics(data.summary),
         "lineage": from_data(data),
     }
 

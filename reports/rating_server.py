@@ -106,10 +106,11 @@ class RatingServer(ThreadingHTTPServer):
 def token_of(folder: Path) -> str:
     """The token of a run's ratings, readable by its owner alone; drawn when first asked for.
 
-    It stays the same, so that pages that are open go on after the server was started again.
+    It stays the same, so that pages that are open go on after the server was started again; one
+    that others could have read is drawn anew.
     """
     path = folder / TOKEN_FILE
-    if path.is_file():
+    if path.is_file() and not (os.name == "posix" and path.stat().st_mode & 0o077):
         token = path.read_text(encoding="ascii", errors="replace").strip()
         if len(token) >= 32 and token.isascii() and token.isprintable():
             return token
@@ -208,7 +209,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> dict[str, Any]:
         length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > MOST_BYTES:
+        # So many digits that Python would refuse to read them are too many as well.
+        if not length.isdecimal() or len(length) > 9 or int(length) > MOST_BYTES:
             self.close_connection = True
             raise _Denied(413, f"a call needs a Content-Length of at most {MOST_BYTES} bytes")
         try:

@@ -22,6 +22,7 @@ from espalier.rubrics import Scale
 
 PAIRS = "pairs"
 LONGEST_NAME, LONGEST_COMMENT = 60, 4000
+LONGEST_SECONDS = 86_400
 WORTH: Mapping[str, float] = {"A": 1.0, "tie": 0.5, "B": 0.0}
 CHECKS: Mapping[str, float] = {"pass": 1.0, "fail": 0.0}
 
@@ -72,16 +73,6 @@ def turned(seed: int, rater: str, item: str) -> bool:
     return bool(hashlib.sha256(f"{seed}:{rater}:{item}".encode()).digest()[0] & 1)
 
 
-def rubric(scale: Scale) -> dict[str, Any]:
-    """What the page has to know of a rubric."""
-    return {
-        "name": scale.name,
-        "marks": list(scale.marks),
-        "checks": list(scale.checks),
-        "meanings": dict(scale.about),
-    }
-
-
 class Session:
     """The ratings of one plan; may be used by several threads, and beside other servers."""
 
@@ -98,7 +89,7 @@ class Session:
     def about(self) -> dict[str, Any]:
         """What there is to rate, and by what."""
         pairs = [{"name": PAIRS}] if self.plan.pairs else []
-        return {"parts": [*pairs, *(rubric(one) for one in self.plan.scales if self.plan.marks)]}
+        return {"parts": [*pairs, *(one.to_json() for one in self.plan.scales if self.plan.marks)]}
 
     def following(self, part: str, rater: str, passed: Collection[str] = ()) -> dict[str, Any]:
         """The first item that this rater has not rated, those `passed` over coming last; and how
@@ -123,7 +114,6 @@ class Session:
         rater = _name(rater)
         item = self._item(part, str(value.get("item")))
         swap = part == PAIRS and turned(self.plan.seed, rater, item.name)
-        seconds = value.get("seconds")
         entry = Entry(
             uid=_uid(value),
             item=item.name,
@@ -133,7 +123,7 @@ class Session:
             marks={} if part == PAIRS else self._marks(part, value.get("marks")),
             comment=_comment(value.get("comment")),
             turned=swap,
-            seconds=float(seconds) if isinstance(seconds, int | float) else None,
+            seconds=_seconds(value.get("seconds")),
         )
         self.store.add(entry)
         return {"saved": entry.uid, **self._far(part, self._read(part), rater)}
@@ -266,6 +256,12 @@ def _uid(value: Mapping[str, Any]) -> str:
     if not isinstance(uid, str) or not 8 <= len(uid) <= 64 or not uid.isascii():
         raise Refused("a rating needs a uid of 8 to 64 characters")
     return uid
+
+
+def _seconds(value: Any) -> float | None:
+    """What was sent, up to a day; anything else is no time."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value <= LONGEST_SECONDS else None
 
 
 def _verdict(value: Any, swap: bool) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from espalier.reports.answers import read_answers
 MOST_COLUMNS = 8
 
 Column = tuple[int, str, str]
+# Of each row of a run its row in the common table.
+Rows = Mapping[int, int]
 
 
 def columns_of(
@@ -49,21 +52,25 @@ def merged_answers(
     columns: Sequence[Column],
     limit: int | None,
 ) -> AnswerTable | None:
-    """One table with a model `run/name` for each column; rows with the same id are one row."""
+    """One table with a model `run/name` for each column.
+
+    Rows with the same id are one row, where they ask the same; another prompt under an id that is
+    taken is a row of its own, whose id tells the run.
+    """
     table = AnswerTable(limit)
     tables: dict[int, AnswerTable] = {}
     for run in dict.fromkeys(run for run, _, _ in columns):
         own = read_answers(folders[run] / "evaluate", summaries[run] or {}, limit)
         if own is not None:
             tables[run] = own
-    for own in tables.values():
-        _add_prompts(table, own)
+    taken: dict[str, bytes] = {}
+    rows = {run: _add_prompts(table, own, taken, run) for run, own in tables.items()}
     for run, model, _ in columns:
         if run in tables and model in tables[run].answers:
-            _add_model(table, tables[run], model, column_name(run, model))
+            _add_model(table, tables[run], rows[run], model, column_name(run, model))
     if not table.models:
         return None
-    _add_scores(table, tables, columns)
+    _add_scores(table, tables, rows, columns)
     return table
 
 
@@ -72,37 +79,46 @@ def column_name(run: int, model: str) -> str:
     return f"{run + 1}/{model}"
 
 
-def _add_prompts(table: AnswerTable, own: AnswerTable) -> None:
+def _add_prompts(
+    table: AnswerTable, own: AnswerTable, taken: dict[str, bytes], run: int
+) -> dict[int, int]:
+    """The row in the common table of each row; `taken` tells which prompt each id stands for."""
+    found: dict[int, int] = {}
     for identity, place in own.rows.items():
-        row = table.row(identity)
+        asked = hashlib.blake2b(own.prompts.get(place), digest_size=16).digest()
+        same = taken.setdefault(identity, asked) == asked
+        row = table.row(identity if same else f"{identity} ({run + 1})")
         if row is not None:
+            found[place] = row
             labels = {name: own.labels[name][place] for name in LABELS}
             prompt, reference = (_text(part.get(place)) for part in (own.prompts, own.references))
             table.add_prompt(row, prompt, reference, labels)
+            groups = {name: column[place] for name, column in own.labels.items()}
+            table.add_groups(row, groups)
+    return found
 
 
 def _text(data: bytes) -> Any:
     return json.loads(data)
 
 
-def _add_model(table: AnswerTable, own: AnswerTable, model: str, name: str) -> None:
+def _add_model(table: AnswerTable, own: AnswerTable, rows: Rows, model: str, name: str) -> None:
     facts = own.facts.get(model, {})
-    for identity, place in own.rows.items():
-        row = table.rows.get(identity)
-        if row is None:
-            continue
+    for place, row in rows.items():
         table.add_answer(row, name, _text(own.answers[model].get(place)))
         table.add_facts(row, name, {key: column[place] for key, column in facts.items()})
 
 
 def _add_scores(
-    table: AnswerTable, tables: Mapping[int, AnswerTable], columns: Sequence[Column]
+    table: AnswerTable,
+    tables: Mapping[int, AnswerTable],
+    rows: Mapping[int, Rows],
+    columns: Sequence[Column],
 ) -> None:
     """Values by metric; one that a run lacks is NaN there."""
     places = {name: place for place, name in enumerate(table.models)}
     for run, own in tables.items():
-        rows = [(table.rows[i], place) for i, place in own.rows.items() if i in table.rows]
-        there, here = ([pair[side] for pair in rows] for side in (0, 1))
+        here, there = list(rows[run]), list(rows[run].values())
         for metric in own.metrics:
             name = metric["name"]
             if name not in table.values:

@@ -49,11 +49,11 @@ def _chart(
     key: tuple[str, str, str], chart: Mapping[str, Any], lines: Lines, sweep: Sweep, points: int
 ) -> dict[str, Any]:
     most = max(LINE_POINTS, min(points, CHART_POINTS // len(lines)))
-    several = len(chart["series"]) > 1
+    named = len(chart["series"]) > 1 and key[1] != chart["title"]
     return {
         "key": ":".join(key),
         "title": chart["title"],
-        "part": key[1] if several else "",
+        "part": key[1] if named else "",
         "minor": bool(chart["minor"]),
         "lines": [_line(run, *line, most) for run, line in lines.items()],
         "bands": bands(lines, sweep, most),

@@ -14,10 +14,12 @@ from espalier.reports.curves import read_curves
 from espalier.reports.manifests import read_stages, unfinished
 from espalier.reports.notice import Notice
 from espalier.reports.retold import retell
+from espalier.reports.runfiles import number
 from espalier.reports.runs_curves import curves_of
 from espalier.reports.runs_effects import Effect, effects, setting_means
-from espalier.reports.runs_paired import compare_runs, read_rows
+from espalier.reports.runs_paired import MOST_RUNS, compare_runs
 from espalier.reports.runs_recipes import Change, changes, read_options
+from espalier.reports.runs_rows import read_rows
 from espalier.reports.runs_sentences import sentences
 from espalier.reports.runs_settings import Sweep, sweep_of
 from espalier.reports.runs_targets import Target, targets_of
@@ -77,10 +79,13 @@ class RunsData:
         return [*(sentence for _, sentence in self.best), *pairs]
 
 
-def gather_runs(folders: Sequence[Path], options: ReportConfig) -> RunsData:
+def gather_runs(
+    folders: Sequence[Path], options: ReportConfig, before: RunsData | None = None
+) -> RunsData:
     """Read the run folders; raises InputError where one holds no result of any stage.
 
-    Labels and sentences are in the language that speaks.
+    Labels and sentences are in the language that speaks. `before` are the same runs in another
+    language: what is compared over rows is taken from it.
     """
     runs = [read_run(folder, options) for folder in folders]
     labels = run_labels(folders)
@@ -91,8 +96,11 @@ def gather_runs(folders: Sequence[Path], options: ReportConfig) -> RunsData:
     confidence = _confidence(runs)
     means = {target.name: setting_means(sweep, target.plain(), confidence) for target in targets}
     changed = {target.name: effects(sweep, target.plain(), confidence) for target in targets}
-    rows = [read_rows(folder) for folder in folders]
-    compared = compare_runs(targets, rows, confidence)
+    if before is None:
+        rows = [read_rows(folder) for folder in folders]
+        compared = compare_runs(targets, rows, confidence, folders)
+    else:
+        compared = before.comparisons
     pairs, best = sentences(labels, sweep, targets, means, compared, options.headline)
     return RunsData(
         tuple(labels),
@@ -106,7 +114,7 @@ def gather_runs(folders: Sequence[Path], options: ReportConfig) -> RunsData:
         curves_of(curves, sweep, options.curve_points),
         pairs,
         best,
-        notices(runs, labels, sweep, found),
+        [*notices(runs, labels, sweep, found), *unpaired(runs, labels, compared)],
         confidence,
     )
 
@@ -189,6 +197,33 @@ def notices(
         names = [label for label, run in zip(labels, runs, strict=True) if run.unfinished]
         result.append(Notice("warning", t("runs.unfinished", runs=t("list.comma").join(names))))
     return result
+
+
+def unpaired(
+    runs: Sequence[RunFacts], labels: Sequence[str], compared: Sequence[Mapping[str, Any]]
+) -> list[Notice]:
+    """Pairs of runs that have scores of the same models, and no prompts to compare them on."""
+    known = {(one["reference"], one["run"]) for one in compared}
+    found = []
+    for reference in range(len(runs)) if len(runs) <= MOST_RUNS else (0,):
+        for run in range(reference + 1, len(runs)):
+            mutual = _tested(runs[reference].summary) & _tested(runs[run].summary)
+            if mutual and (reference, run) not in known:
+                text = t("runs.no_common", first=labels[reference], second=labels[run])
+                found.append(Notice("warning", text))
+    return found
+
+
+def _tested(summary: Mapping[str, Any] | None) -> set[tuple[str, str, str]]:
+    """Model, metric and signature of every score that has a better and a worse."""
+    if summary is None:
+        return set()
+    signatures = {m["name"]: m["signature"] for m in summary["metrics"] if m["tested"]}
+    return {
+        (score["model"], score["metric"], signatures[score["metric"]])
+        for score in summary["scores"]
+        if score["metric"] in signatures and number(score.get("value")) is not None
+    }
 
 
 def _set(summary: Mapping[str, Any]) -> tuple[Any, ...]:

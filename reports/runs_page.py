@@ -27,7 +27,7 @@ SCRIPTS = (
     "dom.js", "format.js", "state.js", "theme.js", "language.js", "tip.js", "help.js",
     "copy.js", "curve_math.js", "runs_points.js", "runs_lines.js", "runs_changes.js",
     "runs_scores.js", "runs_sweep.js", "runs_curves.js", "overview.js", "search.js", "unpack.js",
-    "answer_data.js", "rows.js", *EXAMPLES, "nav.js", "start.js", "runs_main.js",
+    "answer_data.js", "rows.js", *EXAMPLES, "nav.js", "late.js", "start.js", "runs_main.js",
 )  # fmt: skip
 STYLES = (
     "page.css", "frame.css", "parts.css", "answers.css", "examples.css", "runs.css", "print.css",
@@ -41,9 +41,10 @@ def build_comparison(runs: Sequence[Path], options: ReportConfig, output: Path) 
     """
     check_runs(runs)
     told: dict[Language, RunsData] = {}
+    before = None
     for language in spoken(options.language):
         with speaking(language):
-            told[language] = gather_runs(runs, options)
+            before = told[language] = gather_runs(runs, options, before)
     data = next(iter(told.values()))
     summaries = [run.summary for run in data.runs]
     answers = merged_answers(runs, summaries, answer_columns(data), options.answer_rows)

@@ -1,121 +1,100 @@
 """The same model in two runs, compared on the prompts that both answered.
 
-Only scores that are means over rows can be compared so; a corpus score is left to
-`espalier compare`, which knows how each is put together. Rows of one prompt count as one draw.
+Scores that are means over rows are compared here; rows of one prompt count as one draw. How the
+score of a whole set (BLEU, perplexity) is put together the evaluation knows, which compares those.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from espalier.errors import InputError
 from espalier.reports.runs_effects import holm
+from espalier.reports.runs_rows import RowScores
 from espalier.reports.runs_targets import Target
 from espalier.reports.student import t_quantile, two_sided
+from espalier.stages import RUN_PAIRS, load
 
-Floats = NDArray[np.float64]
+Found = dict[str, Any]
 # With more runs only the first can be the reference: the others would make too many pairs.
 MOST_RUNS = 8
-
-
-@dataclass(frozen=True)
-class RowScores:
-    """Scores of one model by row: ids, prompts, and by metric an array with NaN for none."""
-
-    ids: list[str]
-    prompts: list[str]
-    values: Mapping[str, Floats]
-
-
-def read_rows(run: Path) -> dict[str, RowScores]:
-    """By model, the numeric columns of `evaluate/scores.parquet`; empty where there is none."""
-    import pyarrow
-    import pyarrow.parquet
-    import pyarrow.types as types
-
-    path = run / "evaluate" / "scores.parquet"
-    if not path.is_file():
-        return {}
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise InputError(
-            "The table of row scores can't be read.",
-            where=str(path),
-            expected="a Parquet file, as the stage 'evaluate' writes it",
-            hint="run the stage 'evaluate' again",
-        ) from error
-    if not {"id", "model"} <= set(table.column_names):
-        return {}
-    ids = [str(value) for value in table.column("id").to_pylist()]
-    prompts = (
-        [str(v) for v in table.column("prompt").to_pylist()]
-        if "prompt" in table.column_names
-        else ids
-    )
-    models = np.array([str(value) for value in table.column("model").to_pylist()], dtype=object)
-    columns = {
-        field.name: table.column(field.name).cast("float64").to_numpy()
-        for field in table.schema
-        if types.is_floating(field.type)
-        or types.is_integer(field.type)
-        or types.is_boolean(field.type)
-    }
-    found = {}
-    for model in dict.fromkeys(models):
-        rows = np.flatnonzero(models == model)
-        found[str(model)] = RowScores(
-            [ids[row] for row in rows],
-            [prompts[row] for row in rows],
-            {name: np.asarray(values[rows], np.float64) for name, values in columns.items()},
-        )
-    return found
+# Of larger sets scores of the whole set are compared with the first run alone.
+MANY_ROWS = 2000
 
 
 def compare_runs(
-    targets: Sequence[Target], rows: Sequence[Mapping[str, RowScores]], confidence: float
+    targets: Sequence[Target],
+    rows: Sequence[Mapping[str, RowScores]],
+    confidence: float,
+    folders: Sequence[Path] = (),
 ) -> list[dict[str, Any]]:
     """Each run against each reference: `{run, reference, target, difference, low, high, p_value,
-    verdict, n}`, p corrected after Holm over all that is compared with one reference."""
+    verdict, n, how}`, p corrected after Holm over all that is compared with one reference.
+
+    `how` is rows for means over rows, set for scores of whole sets, which are read from `folders`.
+    """
     scores = [target for target in targets if target.kind == "score" and target.metric["tested"]]
+    higher = {target.name: bool(target.metric["higher_is_better"]) for target in scores}
     references = range(len(rows)) if len(rows) <= MOST_RUNS else range(1)
-    known: dict[tuple[int, int, str], dict[str, Any] | None] = {}
+    known = _known(scores, rows, references, confidence, folders)
     result = []
     for reference in references:
-        family = []
-        for run in range(len(rows)):
-            for target in scores if run != reference else ():
-                turned = known.get((reference, run, target.name))
-                found = (
-                    _turned(turned)
-                    if turned
-                    else paired_rows(target, rows, reference, run, confidence)
-                )
-                known[run, reference, target.name] = found
-                if found is not None:
-                    family.append(
-                        {"run": run, "reference": reference, "target": target.name, **found}
-                    )
+        family = [
+            {"run": run, "reference": reference, "target": target.name, **found}
+            for run in range(len(rows))
+            for target in scores
+            if (found := known.get((reference, run, target.name)))
+        ]
         for entry, p in zip(family, holm([entry["p_value"] for entry in family]), strict=True):
-            higher = _higher(targets, entry["target"])
-            result.append(
-                {**entry, "p_value": p, "verdict": _verdict(entry, p, higher, confidence)}
-            )
+            said = _verdict(entry, p, higher[entry["target"]], confidence)
+            result.append({**entry, "p_value": p, "verdict": said})
     return result
 
 
-def _higher(targets: Sequence[Target], name: str) -> bool:
-    return next(bool(t.metric["higher_is_better"]) for t in targets if t.name == name)
+def _known(
+    scores: Sequence[Target],
+    rows: Sequence[Mapping[str, RowScores]],
+    references: Sequence[int],
+    confidence: float,
+    folders: Sequence[Path],
+) -> dict[tuple[int, int, str], Found]:
+    """By (reference, run, target) the difference with its interval and p, not yet corrected."""
+    large = any(len(one.ids) > MANY_ROWS for models in rows for one in models.values())
+    known: dict[tuple[int, int, str], Found] = {}
+    left: list[tuple[int, int, Target]] = []
+    for reference in references:
+        for run in range(reference + 1, len(rows)):
+            for target in scores:
+                found = paired_rows(target, rows, reference, run, confidence)
+                if found is not None:
+                    known[reference, run, target.name] = {**found, "how": "rows"}
+                elif not (large and reference):
+                    left.append((reference, run, target))
+    known |= _of_sets(left, folders, confidence, len(scores) * len(rows))
+    turned = {(run, reference, name): _turned(one) for (reference, run, name), one in known.items()}
+    return known | turned
+
+
+def _of_sets(
+    left: Sequence[tuple[int, int, Target]], folders: Sequence[Path], confidence: float, family: int
+) -> dict[tuple[int, int, str], Found]:
+    """What the evaluation says of scores of whole sets, where it can compare them."""
+    asked = {
+        (reference, run, target.model, target.metric["name"]): (reference, run, target.name)
+        for reference, run, target in left
+        if target.values[reference] and target.values[run]
+    }
+    if not asked or not folders:
+        return {}
+    found = load(RUN_PAIRS)(folders, list(asked), confidence, family)
+    return {asked[key]: {**one, "how": "set"} for key, one in found.items()}
 
 
 def _verdict(entry: Mapping[str, Any], p: float | None, higher: bool, confidence: float) -> str:
-    if p is None or p >= 1 - confidence:
+    if p is None or p >= 1 - confidence or entry["low"] <= 0 <= entry["high"]:
         return "tie"
     return "better" if (entry["difference"] > 0) == higher else "worse"
 
@@ -167,15 +146,24 @@ def paired_rows(
         "difference": mean,
         "low": mean - half,
         "high": mean + half,
-        "p_value": two_sided(mean / error, count - 1) if error else (1.0 if mean == 0 else 0.0),
+        "p_value": _p_value(mean, error, count),
         "n": len(common),
     }
 
 
+def _p_value(mean: float, error: float, prompts: int) -> float:
+    """Student's test; where all differences are equal, which leaves it without a scale, the exact
+    one of random signs: all prompts on one side has probability 2^(1 - prompts), both sides."""
+    if error > 1e-12 * abs(mean):
+        return two_sided(mean / error, prompts - 1)
+    return 2.0 ** (1 - prompts) if mean else 1.0
+
+
 def _column(
     models: Mapping[str, RowScores], target: Target, score: Mapping[str, Any] | None
-) -> tuple[dict[str, float], dict[str, str]] | None:
-    """Values and prompts by id; None where their mean is not the score of the summary."""
+) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], str]] | None:
+    """Values and prompts by id and what was asked; None where their mean is not the score of the
+    summary."""
     found = models.get(target.model)
     if found is None or score is None or target.metric["name"] not in found.values:
         return None
@@ -187,7 +175,8 @@ def _column(
     if abs(mean - told) > 1e-9 + 1e-6 * abs(told):
         return None
     kept = np.flatnonzero(there)
+    keys = [(found.ids[row], found.asked[row]) for row in kept]
     return (
-        {found.ids[row]: float(values[row]) for row in kept},
-        {found.ids[row]: found.prompts[row] for row in kept},
+        dict(zip(keys, values[kept].tolist(), strict=True)),
+        dict(zip(keys, (found.prompts[row] for row in kept), strict=True)),
     )

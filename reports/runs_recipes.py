@@ -17,7 +17,7 @@ from espalier.reports.runfiles import read_object
 from espalier.stages import STAGES
 
 # Keys that decide nothing that is compared.
-SILENT = ("name", "description", "report", "extends")
+SILENT = ("name", "description", "report", "extends", "sweep", "small")
 # Stands for a key that a recipe does not have, which is not the same as null.
 ABSENT = object()
 _SECRET_KEY = re.compile(r"(?:api_?key|secret|password|token)$", re.IGNORECASE)
@@ -119,7 +119,8 @@ def changes(recipes: Sequence[Mapping[str, Any]], runs: Sequence[Path]) -> list[
             _shown(found.get(key, ABSENT), key, run)
             for found, run in zip(leaves, runs, strict=True)
         ]
-        if len(set(shown)) > 1:
+        # An option that an older version did not know yet was off there.
+        if len({"null" if text is None else text for text in shown}) > 1:
             raw = [found.get(key) for found in leaves]
             result.append(Change(key, tuple(shown), _numbers(raw), is_seed(key)))
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 _TINY = 1e-300
 _STEPS = 300
@@ -67,6 +68,7 @@ def two_sided(t: float, freedom: float) -> float:
     return incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
 
 
+@lru_cache(maxsize=4096)
 def t_quantile(p: float, freedom: float) -> float:
     """The value that T stays below with probability `p` > 0.5; by bisection, to 1e-12."""
     low, high = 0.0, 2.0

@@ -42,12 +42,19 @@ def absent(reason: str) -> None:
 
 
 class Visit:
-    """A page opened from its file with the network off; counts whatever it should not do."""
+    """A page opened from its file with the network off; counts whatever it should not do.
 
-    def __init__(self, browser: Any, path: Path, **options: Any) -> None:
+    `whole`: all parts of the page stand in the document, as they do for printing; without it
+    those far from the window wait outside, as they do for readers.
+    """
+
+    def __init__(self, browser: Any, path: Path, whole: bool = True, **options: Any) -> None:
         options = {"viewport": {"width": 1280, "height": 900}, "locale": "en-US", **options}
         self.context = browser.new_context(offline=True, **options)
         self.page = self.context.new_page()
+        if whole:
+            printing = "document.addEventListener('readystatechange', () =>"
+            self.page.add_init_script(f"{printing} dispatchEvent(new Event('beforeprint')))")
         self.page.set_default_timeout(60_000)
         self.problems: list[str] = []
         self.url = path.resolve().as_uri()
@@ -68,6 +75,21 @@ class Visit:
 
     def close(self) -> None:
         self.context.close()
+
+
+def visits(page: str, **options: Any) -> Any:
+    """A fixture that opens nothing yet: a visit to the page (or `report.html` of the folder) that
+    the test file's fixture called `page` gives; nothing may have gone wrong by its end."""
+
+    @pytest.fixture
+    def visit(browser: Any, request: pytest.FixtureRequest) -> Iterator[Visit]:
+        path = request.getfixturevalue(page)
+        found = Visit(browser, path / "report.html" if path.is_dir() else path, **options)
+        yield found
+        found.close()
+        assert found.problems == []
+
+    return visit
 
 
 def until(page: Any, condition: Callable[[], bool]) -> None:
@@ -96,6 +118,30 @@ def axe(page: Any, within: str | None = None) -> list[str]:
         for rule in found.response["violations"]
         if rule["impact"] in ("serious", "critical")
     ]
+
+
+def broken_words(page: Any) -> list[str]:
+    """Short words in the cells of scrolling tables that go on in a second line."""
+    return list(
+        page.evaluate(
+            """() => [...document.querySelectorAll(".scroll td, .scroll th")].flatMap((cell) => {
+                const found = [];
+                const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+                while (walker.nextNode()) {
+                    const node = walker.currentNode;
+                    if (node.parentElement.closest("code, .error-text, .hash")) continue;
+                    for (const word of node.data.matchAll(/(?<!\\S)[A-Za-z0-9.,]{2,12}(?!\\S)/g)) {
+                        const range = document.createRange();
+                        range.setStart(node, word.index);
+                        range.setEnd(node, word.index + word[0].length);
+                        const lines = new Set([...range.getClientRects()].map((r) => r.top));
+                        if (lines.size > 1) found.push(word[0]);
+                    }
+                }
+                return found;
+            })"""
+        )
+    )
 
 
 def overflowing(page: Any) -> int:

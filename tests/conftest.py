@@ -32,6 +32,24 @@ def _no_network(event: str, arguments: tuple[Any, ...]) -> None:
 sys.addaudithook(_no_network)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`--dist loadfile`, but tests of whole recipes need not run in one process.
+
+    The other modules share what is dear to build: a trained model, a browser.
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return nodeid if Path(path).name.startswith("test_recipes_") else path
+
+    return ByFile(config, log)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data beside the repository; tests that use it skip without it."""

@@ -568,6 +568,20 @@ def test_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
     assert "it holds nothing" in str(complaint(empty))
 
 
+@pytest.mark.parametrize("beside", ["tokenizer.json", "model-00001-of-00002.safetensors"])
+def test_a_model_is_no_dataset(tmp_path: Path, beside: str) -> None:
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    for name in ("config.json", beside):
+        (folder / name).write_text("{}")
+    error = complaint(folder)
+    assert "is a model, not a dataset" in error.what
+    assert (error.hint or "").endswith(f"espalier new FILE --model '{folder}'")
+    # Files of data beside a `config.json` make no model.
+    (folder / beside).rename(folder / "rows.jsonl")
+    assert "The folder is no dataset" in complaint(folder).what
+
+
 def damaged_state(folder: Path) -> None:
     (folder / "state.json").write_text("{")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -13,8 +14,11 @@ import pytest
 from espalier.curate.config_holdout import DecontaminateConfig, HoldoutConfig
 from espalier.curate.contamination import EvaluationTexts, contamination_step, read_evaluation
 from espalier.curate.decontaminate import HeldOut, decontaminate, draw_held_out
+from espalier.curate.dedup import prompt_key
 from espalier.curate.filters import user_text
+from espalier.curate.judged import Judged
 from espalier.curate.pipeline import Ledger
+from espalier.curate.preferences import pair_meta, split_by_prompt, split_prompts
 from espalier.errors import InputError
 from espalier.formats.read import read_examples
 from espalier.records import Example, Message, PreferencePair
@@ -291,3 +295,221 @@ def test_planted_rows_of_real_evaluation_sets_are_found(shared_data: Path) -> No
     kept = list(ledger.through([*planted, *train], [("e", contamination_step(config, texts))]))
     assert len(planted) > 250
     assert len(kept) == 3000
+
+
+# --- rows that go back to one ---
+
+
+def parts_of(name: str, count: int) -> list[Example]:
+    """What splitting makes of a dialogue: rows that name it and their place."""
+    meta = {"parents": [f"dialogue-{name}"], "operator": "split", "of_parts": count}
+    return [
+        Example.single(
+            f"Of {name}, what is {number}?", f"{name} {number}", meta={**meta, "part": n}
+        )
+        for n, number in enumerate(["first", "second", "third", "fourth", "fifth"][:count], 1)
+    ]
+
+
+def test_without_splits_the_draw_is_the_hash_order_of_the_prompts() -> None:
+    given = examples(60)
+    # Other lineage makes no dialogue: cleaned rows, and tasks that were written after others.
+    given += [row.with_meta(parents=["a", "b"], operator="clean") for row in examples(90)[60:]]
+    given += [row.with_meta(parents=["a"], root="a", operator="evolve:breadth")
+              for row in examples(120)[90:]]  # fmt: skip
+    places = {
+        row.id: hashlib.blake2b(
+            prompt_key(row.prompt_messages), digest_size=8, key=b"7:held-out"
+        ).digest()
+        for row in given
+    }
+    expected = sorted(given, key=lambda row: places[row.id])
+    for count in (1, 25, 120):
+        assert draw_held_out(given, count, "7:held-out") == expected[:count]
+
+
+def test_of_a_split_dialogue_one_part_is_drawn_the_first() -> None:
+    dialogues = [parts_of(f"d{i}", 5) for i in range(30)]
+    given = [part for dialogue in dialogues for part in dialogue] + examples(30)
+    drawn = draw_held_out(given, 20, "s")
+    assert len(drawn) == 20
+    split = [row for row in drawn if "part" in row.meta]
+    assert 0 < len(split) < 20
+    assert all(row.meta["part"] == 1 for row in split)
+    # A dialogue counts once, however many parts it has, and wherever it stands.
+    firsts = [dialogue[0] for dialogue in dialogues] + examples(30)
+    assert draw_held_out(firsts, 20, "s") == drawn
+    Random("order").shuffle(dialogues)
+    moved = examples(30) + [part for dialogue in dialogues for part in dialogue]
+    assert draw_held_out(moved, 20, "s") == drawn
+    assert len(draw_held_out(given, 150, "s")) == 60
+    # Where the rules took the first part, the next one that is left stands for the dialogue.
+    left = [row for row in given if row.meta.get("part") != 1]
+    assert {row.meta.get("part", 2) for row in draw_held_out(left, 150, "s")} == {2}
+
+
+def kept_and_counts(held: list[Example], given: list[Example]) -> tuple[list[Example], Any]:
+    held_out = HeldOut(HoldoutConfig())
+    for row in held:
+        held_out.add(Example(row.id, row.prompt_messages, row.meta))
+    ledger = Ledger("test", io.StringIO())
+    kept = list(ledger.through(given, [("held-out", decontaminate(held_out))]))
+    return kept, ledger.tallies[0].rejected
+
+
+def test_no_other_part_of_a_held_out_dialogue_is_kept() -> None:
+    mine, other = parts_of("music", 4), parts_of("水墨画", 3)
+    kept, counts = kept_and_counts([mine[1]], [*mine, *other])
+    assert kept == other
+    assert counts == {"held_out": 1, "same_root_held_out": 3}
+    # A part of a part, and a part that was cleaned later, still name their dialogue.
+    derived = [
+        Example.single("Quite new?", "Yes", meta={**mine[3].meta, "parents": [
+            mine[3].id, *mine[3].meta["parents"]]}),
+        Example.single("全新的问题？", "对", meta={**other[2].meta, "parents": [
+            "x", other[2].id, *other[2].meta["parents"]]}),
+    ]  # fmt: skip
+    assert kept_and_counts([mine[0]], derived)[0] == derived[1:]
+    assert kept_and_counts([other[0]], derived)[0] == derived[:1]
+
+
+def test_a_dialogue_that_was_shared_twice_is_held_out_in_both_lengths() -> None:
+    short, long = parts_of("tea", 2), parts_of("tea", 4)
+    again = [row.with_meta(parents=["dialogue-tea-longer"]) for row in long]
+    kept, counts = kept_and_counts([short[0]], [*again, *short, *parts_of("茶", 2)])
+    assert [row.meta["parents"] for row in kept] == [["dialogue-茶"]] * 2
+    assert counts == {"held_out": 2, "same_root_held_out": 4}
+
+
+def with_exchange(name: str, place: int, prompt: str, answer: str) -> list[Example]:
+    """A split dialogue of three parts, of which the one at `place` is this exchange."""
+    parts = parts_of(name, 3)
+    parts[place] = Example.single(prompt, answer, meta=parts[place].meta)
+    return parts
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("held", "answer", "rule"),
+    [
+        ("What is green tea?", "A drink.", "held_out"),
+        ("What is green tea?", "Leaves.", "same_prompt_held_out"),
+        ("什么是绿茶？", "一种饮料。", "held_out"),
+        ("什么是绿茶？", "叶子。", "same_prompt_held_out"),
+    ],
+)
+@pytest.mark.parametrize("held_is_part", [True, False])
+def test_one_held_out_exchange_takes_all_parts_of_a_dialogue_wherever_it_stands(
+    place: int, held: str, answer: str, rule: str, held_is_part: bool
+) -> None:
+    drawn = with_exchange("first", 0, held, "A drink." if held[0] == "W" else "一种饮料。")
+    whole = Example(drawn[0].id, drawn[0].messages, {})
+    dialogue = with_exchange("second", place, held, answer)
+    before, after = parts_of("before", 2), [*parts_of("after", 2), *examples(3)]
+    chosen = drawn[0] if held_is_part else whole
+    kept, counts = kept_and_counts([chosen], [*before, *dialogue, *after])
+    assert kept == [*before, *after]
+    assert counts == {rule: 1, "same_root_held_out": 2}
+
+
+def test_the_evidence_names_the_part_that_has_the_prompt_of_a_held_out_row() -> None:
+    held_out = guarded("What is green tea?")
+    parts = with_exchange("tea", 2, "what is GREEN tea", "Leaves.")
+    handle = io.StringIO()
+    ledger = Ledger("test", handle)
+    assert list(ledger.through(parts, [("held-out", decontaminate(held_out))])) == []
+    rejects = [json.loads(line) for line in handle.getvalue().splitlines()]
+    assert [reject["id"] for reject in rejects] == [part.id for part in parts]
+    (held,) = held_out.ids
+    for reject in rejects[:2]:
+        assert all(name in reject["evidence"] for name in ("dialogue-tea", parts[2].id, held))
+
+
+def test_a_part_that_is_only_near_a_held_out_row_goes_alone() -> None:
+    parts = with_exchange("party", 1, LONG + " evening", "Dear neighbours!")
+    kept, counts = kept_and_counts([Example.single(LONG, "Dear all!")], parts)
+    assert kept == [parts[0], parts[2]]
+    assert counts == {"near_held_out": 1}
+
+
+def test_of_parts_that_stand_apart_those_after_the_held_out_prompt_go() -> None:
+    held = Example.single("What is green tea?", "A drink.")
+    one, two, three = with_exchange("tea", 1, "What is green tea?", "Leaves.")
+    other = examples(2)
+    kept, counts = kept_and_counts([held], [one, other[0], two, other[1], three])
+    assert kept == [one, *other]
+    assert counts == {"same_prompt_held_out": 1, "same_root_held_out": 1}
+    # The dialogue of the held-out row itself is known from the start.
+    assert kept_and_counts([two], [one, other[0], two, other[1], three])[0] == other
+
+
+def test_whole_rows_flow_one_by_one_and_parts_by_dialogue() -> None:
+    read: list[Example] = []
+
+    def rows() -> Any:
+        for row in [*examples(2), *parts_of("tea", 3), *parts_of("茶", 2)]:
+            read.append(row)
+            yield row
+
+    held_out = guarded("What is green tea?")
+    stream = Ledger("test", io.StringIO()).through(rows(), [("h", decontaminate(held_out))])
+    seen = []
+    for _ in stream:
+        seen.append(len(read))
+    # A dialogue is complete when the row after it was read.
+    assert seen == [1, 2, 6, 6, 6, 7, 7]
+
+
+def test_a_whole_row_with_a_held_out_prompt_takes_nothing_that_was_evolved_with_it() -> None:
+    evolved = {"operator": "evolve:deepen", "root": "seed", "parents": ["seed"]}
+    given = [Example.single(text, "Other.", meta=evolved) for text in ("Name it?", "Why so?")]
+    kept, counts = kept_and_counts([Example.single("Name it?", "Tea.")], given)
+    assert kept == given[1:]
+    assert counts == {"same_prompt_held_out": 1}
+
+
+def test_what_was_evolved_from_a_held_out_row_goes_and_what_only_followed_it_stays() -> None:
+    seed = Example.single("Name a colour.", "Blue")
+    lineage = {"operator": "evolve:deepen", "root": seed.id}
+    first = Example.single("Name a colour and its wave length.", "Blue",
+                           meta={**lineage, "parents": [seed.id]})  # fmt: skip
+    second = Example.single("Which three pigments reflect short waves?", "…",
+                            meta={**lineage, "parents": [first.id]})  # fmt: skip
+    after = Example.single("List five fish.", "…", meta={
+        "operator": "self-instruct", "parents": [seed.id, first.id]})  # fmt: skip
+    given = [seed, first, second, after]
+    assert kept_and_counts([seed], given)[0] == [after]
+    assert kept_and_counts([second], given)[0] == [after]
+    assert kept_and_counts([after], given)[0] == [seed, first, second]
+
+
+def test_dialogues_are_drawn_whole_for_both_sides_of_pairs() -> None:
+    rows = [part for i in range(20) for part in parts_of(f"d{i}", 5)]
+    judged = [Judged(row, "good") for row in rows]
+    sides = split_prompts(judged, 60, 40, "seed")
+    assert len(sides[0]) + len(sides[1]) == 100
+    assert len(sides[1]) == 40
+    roots = [{str(item.row.meta["parents"]) for item in side} for side in sides]
+    assert not roots[0] & roots[1]
+    # The pairs made of them name the dialogue too, so a later split of their file can.
+    pairs = [PreferencePair.make(row.prompt_messages, "good", "bad", meta=pair_meta(row, "empty"))
+             for row in rows]  # fmt: skip
+    training, evaluation = split_by_prompt(pairs, 12, "seed")
+    assert (len(training), len(evaluation)) == (85, 15)
+    names = [{pair.meta["parents"][-1] for pair in side} for side in (training, evaluation)]
+    assert not names[0] & names[1]
+
+
+def test_a_pair_of_another_part_of_a_held_out_dialogue_is_named() -> None:
+    first, second, *_ = parts_of("d", 3)
+    held_out = HeldOut(HoldoutConfig())
+    held_out.add(first)
+
+    def pair(row: Example) -> PreferencePair:
+        turns = row.prompt_messages
+        return PreferencePair.make(turns, "good", "bad", meta=pair_meta(row, "sampled"))
+
+    verdict = held_out.sibling(pair(second))
+    assert verdict is not None and verdict[0] == "same_root_held_out" and first.id in verdict[1]
+    assert held_out.sibling(pair(parts_of("e", 3)[1])) is None
+    assert held_out.sibling(pair(Example.single("Whole?", "yes"))) is None

@@ -145,3 +145,26 @@ def test_a_rerun_after_a_kill_gives_the_same_bytes(run: Path) -> None:
     (folder / "preferences.jsonl").unlink()
     assert run_stage("pairs", recipe_from(RECIPE), run) == "done"
     assert {p.name: p.read_bytes() for p in folder.glob("*.jsonl")} == before
+
+
+def test_the_parts_of_a_dialogue_are_on_one_side(run: Path) -> None:
+    rows = lines(run / "curate" / "prompts.jsonl")
+    for number, row in enumerate(rows):
+        row["meta"] |= {"parents": [f"dialogue {number % 20}"], "part": number // 20, "of_parts": 3}
+    text = "".join(dump_line(row) + "\n" for row in rows)
+    (run / "curate" / "prompts.jsonl").write_text(text, encoding="utf-8")
+    run_stage("pairs", recipe_from(RECIPE), run)
+    chosen = lines(run / "pairs" / "prompts.jsonl")
+    assert len(chosen) == 40
+    sides: dict[bool, set[str]] = {True: set(), False: set()}
+    for row in chosen:
+        sides[row["meta"]["evaluation"]].add(row["meta"]["parents"][0])
+    assert sides[True] and sides[False]
+    assert not sides[True] & sides[False]
+    assert 10 <= sum(row["meta"]["evaluation"] for row in chosen) <= 12
+    names = [
+        {pair["meta"]["parents"][-1] for pair in lines(run / "pairs" / f"{name}.jsonl")}
+        for name in ("preferences", "preferences_eval")
+    ]
+    assert names[0] and names[1] and not names[0] & names[1]
+    assert all(name.startswith("dialogue ") for side in names for name in side)

@@ -223,6 +223,22 @@ def test_given_pairs_are_split_by_prompt() -> None:
     assert split_by_prompt(pairs, 0, "seed")[1] == []
 
 
+def test_pairs_of_a_dialogue_and_of_a_common_prompt_go_one_way() -> None:
+    def pair(prompt: str, dialogue: int) -> PreferencePair:
+        meta = {"part": 0, "of_parts": 2, "parents": [f"d{dialogue}"]}
+        turns = (Message("user", prompt),)
+        return PreferencePair.make(turns, "good", f"bad {dialogue}", meta=meta)
+
+    rows = [pair(f"opening {i}", i) for i in range(20)] + [pair("go on", i) for i in range(6)]
+    for seed in range(6):
+        training, evaluation = split_by_prompt(rows, 5, str(seed))
+        assert not {p.prompt for p in training} & {p.prompt for p in evaluation}
+        sides = [{p.meta["parents"][0] for p in side} for side in (training, evaluation)]
+        assert evaluation and not sides[0] & sides[1]
+        # What many dialogues have in common is no small draw.
+        assert len(evaluation) == 5
+
+
 def test_given_pairs_that_teach_nothing() -> None:
     prompt = (Message("user", "Name a colour."),)
     good = PreferencePair.make(prompt, "Red", "Seven")

@@ -123,3 +123,24 @@ def test_selected_rows_are_apart_and_left_out_ones_are_near(seed: int, limit: fl
             jaccard(reject["id"], r.id) >= limit and score[r.id] >= score[reject["id"]]
             for r in kept
         )
+
+
+def test_a_random_sample_takes_every_row_alike_and_changes_with_the_seed() -> None:
+    """Each of 40 rows is drawn in a quarter of 400 samples, within five standard deviations."""
+    rows = [row(number, 1.0 if number % 2 else 5.0) for number in range(40)]
+    config = SelectionConfig(score=["random"], balance=[], diversity="none", target=10)
+    drawn: Counter[str] = Counter()
+    for seed in range(400):
+        ledger = Ledger("test", io.StringIO())
+        kept = [*ledger.behind(lambda: iter(rows), "selection", select_rows(config, seed))]
+        assert len(kept) == 10
+        drawn.update(item.id for item in kept)
+    assert all(abs(drawn[item.id] - 100) < 5 * (400 * 0.25 * 0.75) ** 0.5 for item in rows)
+
+
+def test_the_draw_of_a_row_does_not_depend_on_the_others() -> None:
+    rows = [row(number, None) for number in range(60)]
+    options: dict[str, Any] = {"score": ["random"], "balance": [], "diversity": "none"}
+    all_of_them, _ = select(rows, target=20, **options)
+    odd, _ = select(list(reversed(rows[1::2])), target=20, **options)
+    assert {item.id for item in all_of_them if item in rows[1::2]} <= {item.id for item in odd}

@@ -47,6 +47,8 @@ def test_pairs_are_all_pairs_whatever_the_block(monkeypatch: pytest.MonkeyPatch)
     assert {(i, j) for i, j, _ in similar_pairs(vectors, 0.8, 1000)} == wanted
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_the_index_finds_nearly_all_and_nothing_wrong() -> None:
     pytest.importorskip("faiss")
     vectors = unit(np.random.default_rng(2), 1200)

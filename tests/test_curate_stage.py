@@ -384,6 +384,8 @@ def test_real_files(shared_data: Path, tmp_path: Path, name: str, read: int, lea
     assert len(kept) + len(lines(out / "rejects.jsonl")) == read
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_curation_needs_no_heavy_package(tmp_path: Path) -> None:
     path = write_theirs(tmp_path)
     program = (

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from espalier.cli import build_parser, main
+from espalier.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ("README.md", "README.zh-CN.md")
@@ -35,14 +35,39 @@ def test_both_readmes_print_the_same_recipes_and_commands() -> None:
     assert len(printed[0]) > 10
 
 
-def test_every_printed_command_parses() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    for line in commands("README.md"):
-        words = shlex.split(line, comments=True)
-        if words[0] == "espalier":
-            build_parser().parse_args(words[1:])
-        elif words[0] == "make":
-            assert words[1] in targets
+def shape(name: str) -> list[tuple[int, int, int, list[str]]]:
+    """A page, section by section: level, rows of tables, items of lists, where links lead."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    parts = re.split(r"^(#+) .*$", prose, flags=re.MULTILINE)[1:]
+    return [
+        (
+            len(level),
+            len(re.findall(r"^\|", body, flags=re.MULTILINE)),
+            len(re.findall(r"^- ", body, flags=re.MULTILINE)),
+            [link for link in re.findall(r"\]\(([^)]+)\)", body) if not link.startswith("README")],
+        )
+        for level, body in zip(parts[::2], parts[1::2], strict=True)
+    ]
+
+
+def test_both_readmes_have_the_same_sections() -> None:
+    english, chinese = map(shape, READMES)
+    assert len(english) > 8
+    assert english == chinese
+
+
+def test_both_readmes_print_the_same_figures() -> None:
+    """Digits of tables, and names in code, apart from comments in another language."""
+    found = []
+    for name in READMES:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+        rows = [line for line in prose.splitlines() if re.match(r"\| \d", line)]
+        # Words of the page are quoted in both; Chinese needs no code for file names of a tree.
+        found.append((rows, set(re.findall(r"`([^`\n]+)`", prose))))
+    assert found[0][0] == found[1][0] and len(found[0][0]) == 5
+    assert found[0][1] == found[1][1]
 
 
 def test_the_printed_recipe_curates(

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from espalier.recipe import recipe_from
+from espalier.recipe import load_recipe, recipe_from
 from espalier.run import Shared
 from espalier.train import config_adapters, config_data, config_parts, config_policy
 from espalier.train import config_rewards as rewards
@@ -52,9 +52,18 @@ def blocks() -> list[Any]:
 
 
 @pytest.mark.parametrize("text", blocks())
-def test_every_printed_recipe_is_taken(text: str) -> None:
-    """A block without a name is a part of a recipe; all else of it has defaults."""
-    recipe_from({"name": "printed", **yaml.safe_load(text)})
+def test_every_printed_recipe_is_taken(text: str, tmp_path: Path) -> None:
+    """A block without a name is a part of a recipe; all else of it has defaults.
+
+    One that `extends` another is an experiment.
+    """
+    recipe = yaml.safe_load(text)
+    if "extends" not in recipe:
+        recipe_from({"name": "printed", **recipe})
+        return
+    recipe["extends"] = str(ROOT / "recipes" / "experiments" / recipe["extends"])
+    (tmp_path / "printed.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), "utf-8")
+    load_recipe(tmp_path / "printed.yaml")
 
 
 def test_blocks_are_found() -> None:
@@ -96,3 +105,16 @@ def test_every_training_option_is_on_the_page() -> None:
         if name not in named and not field.exclude
     }
     assert missing == set()
+
+
+def test_the_page_of_experiments_has_the_questions_of_the_recipes() -> None:
+    folder = ROOT / "recipes" / "experiments"
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| ([^|]+) \|[^|]+\| (\d+)\D[^|]*\|", page, flags=re.M)
+    told = {name: (question, int(repeats)) for name, question, repeats in rows}
+    asked = {}
+    for path in folder.glob("*.yaml"):
+        sweep = load_recipe(path).section("sweep")
+        if sweep is not None:
+            asked[path.stem] = (sweep.question["en"], sweep.seeds)
+    assert told == asked

@@ -195,7 +195,7 @@ def test_a_passing_failure_is_tried_again(reply: Reply) -> None:
 
 
 def test_a_timeout_is_tried_again() -> None:
-    answers, server = ask(script([Reply(delay=0.6)]), timeout=0.2)
+    answers, server = ask(script([Reply(delay=6.0)]), timeout=2.0)
     assert answers[0].text.startswith("answer to")
     assert len(server.requests) == 2
 
@@ -212,7 +212,9 @@ def test_a_timeout_is_tried_again() -> None:
     ids=["500", "json", "empty", "cut", "timeout"],
 )
 def test_a_lasting_failure_names_model_url_and_problem(reply: Reply, problem: str) -> None:
-    error, server = failure(lambda number, body: reply, retries=2, timeout=0.1 + (not reply.delay))
+    error, server = failure(
+        lambda number, body: reply, retries=2, timeout=0.1 if reply.delay else 30
+    )
     assert len(server.requests) == 3
     assert problem in str(error)
     assert "after 3 attempts" in str(error)
@@ -433,6 +435,8 @@ def keys_in(path: Path) -> list[str]:
     return keys
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill-9", "ctrl-c"])
 def test_killed_in_the_middle_and_run_again(tmp_path: Path, number: signal.Signals) -> None:
     path = tmp_path / "journal.jsonl"

@@ -21,12 +21,15 @@ from espalier.errors import StageError
 
 SECRET = "sk-secret-0123456789"
 COUNT = 90
+# Only the fault of that name may run into it: client and server share one process, and on a
+# busy machine a good answer can be a second late, which would be asked (and paid) twice.
+TIMEOUT = 5.0
 FAULTS: dict[str, Reply] = {
     "429": Reply(429, error_body("slow down"), {"Retry-After": "0.05"}),
     "429 bare": Reply(429, error_body("slow down")),
     "500": Reply(500, error_body(f"no good key {SECRET}")),
     "503 html": Reply(503, b"<html>busy</html>", {"Retry-After": "0.02"}),
-    "timeout": Reply(delay=1.0, body=b"too late"),
+    "timeout": Reply(delay=2 * TIMEOUT, body=b"too late"),
     "cut": Reply(cut=60),
     "cut at once": Reply(cut=0),
     "json": Reply(body=b'{"choices": [{"message": {"content": "ha'),
@@ -49,7 +52,7 @@ def spec(url: str, **more: Any) -> EngineSpec:
         base_url=url,
         api_key_env="FAKE_KEY",
         options={"backoff_seconds": 0.01},
-        **{"timeout": 0.7, "retries": 6, **more},
+        **{"timeout": TIMEOUT, "retries": 6, **more},
     )
 
 
@@ -93,10 +96,9 @@ def expected() -> list[str]:
     return [f"answer to «{r.prompt}» with seed {request_seed(0, 0, r.sample)}" for r in requests()]
 
 
-@pytest.mark.parametrize(
-    "concurrency",
-    [16, pytest.param("auto", marks=[pytest.mark.slow, pytest.mark.ci_slice])],
-)
+@pytest.mark.slow
+@pytest.mark.ci_slice
+@pytest.mark.parametrize("concurrency", [16, "auto"])
 def test_every_fault_at_once(
     tmp_path: Path, concurrency: Any, caplog: pytest.LogCaptureFixture, capfd: Any
 ) -> None:
@@ -151,7 +153,7 @@ def test_runs_that_fail_and_are_started_again(tmp_path: Path, fault: str) -> Non
 def test_a_long_storm_ends_without_a_single_lost_attempt(tmp_path: Path) -> None:
     storm = iter([FAULTS["429"]] * 120)
     with FakeServer(lambda number, body: next(storm, OK)) as server:
-        # Patient: on a busy machine 32 answers at once are not there in 0.7 s.
+        # Patient: on a busy machine 32 answers at once take their time.
         answers = run(server, tmp_path / "j.jsonl", retries=0, concurrency=32, timeout=60.0)
         assert texts(answers) == expected()
         assert len(server.requests) == COUNT + 120

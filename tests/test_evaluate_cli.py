@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from espalier.cli import main
-from espalier.evaluate.table import headline, number, width
+from espalier.evaluate.table import headline, number
 from espalier.recipe import recipe_from
 from espalier.running import run_stages
+from espalier.terminal import width
 
 PUBLISHED = (
     "davinci", "davinci-t0-ft", "davinci-superni-ft", "davinci-self-instruct",

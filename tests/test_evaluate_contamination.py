@@ -17,6 +17,7 @@ from espalier.evaluate import training_rows
 from espalier.evaluate.clean_scores import contamination_warnings
 from espalier.evaluate.config_contamination import ContaminationConfig
 from espalier.evaluate.contamination import (
+    KINDS,
     Contamination,
     find_contamination,
     training_files,
@@ -98,7 +99,63 @@ def test_each_kind_is_found(evalset: EvalSet, tmp_path: Path) -> None:
     poem = result.found[3].evidence["ngram"]
     assert (poem["part"], poem["number"], poem["text"]) == ("prompt", 3, ZH[:13])
     assert result.found[4].evidence["ngram"]["part"] == "reference"
-    assert result.counts() == {"rows": 5, "same_prompt": 1, "ngram": 4, "near_prompt": 2}
+    kinds = {"same_prompt": 1, "same_turn": 0, "ngram": 4, "near_prompt": 2}
+    assert result.counts() == {"rows": 5, **kinds, "whole_reference": 0}
+
+
+def dialogue(*turns: str) -> dict[str, Any]:
+    roles = ("user", "assistant")
+    return {"messages": [{"role": roles[i % 2], "content": t} for i, t in enumerate(turns)]}
+
+
+def test_a_last_question_with_its_answer_is_found_in_another_dialogue(tmp_path: Path) -> None:
+    closing = ("Have a nice day!", "You too!")
+    rows = [
+        dialogue("Who are you?", "A model.", *closing),
+        dialogue("How do I bake bread?", "Slowly.", *closing),
+        dialogue("What time is it?", "Noon.", "Have a nice day!", "Goodbye."),  # another answer
+    ]
+    evalset = read_set(write(tmp_path / "set.jsonl", rows))
+    training = [
+        dialogue("Tell me a joke.", "No.", "have a nice  day", "You too"),
+        dialogue("How do I bake bread?", "In an oven.", *closing),
+        dialogue("You too!", "Have a nice day!"),  # the other way round
+    ]
+    result = result_of(evalset, tmp_path, training)
+    assert {i: one.kinds for i, one in result.found.items()} == {
+        0: ["same_turn"],
+        1: ["same_prompt", "near_prompt"],  # which says more
+    }
+    assert result.found[0].training_rows == 2
+    assert result.found[0].evidence["same_turn"]["number"] == 1
+    counts = result.counts()
+    assert (counts["same_turn"], counts["whole_reference"]) == (1, 2)
+    only = result_of(evalset, tmp_path, training, fields="prompt")
+    assert set(only.found) == {1}
+
+
+def test_the_chosen_answer_of_a_pair_is_a_turn(tmp_path: Path) -> None:
+    evalset = read_set(write(tmp_path / "set.jsonl", [dialogue("Hm?", "Yes.", "Why?", "Because.")]))
+    pairs = [
+        {"prompt": "Why?", "chosen": "No.", "rejected": "Because."},
+        {"prompt": "Why?", "chosen": "Because.", "rejected": "No."},
+    ]
+    result = result_of(evalset, tmp_path, pairs)
+    assert result.found[0].kinds == ["same_turn"] and result.found[0].training_rows == 1
+
+
+def test_a_prompt_that_ends_otherwise_has_no_last_question(tmp_path: Path) -> None:
+    turns = [("user", "Who are you?"), ("assistant", "A model."), ("assistant", "Namely:")]
+    row = {"messages": [{"role": role, "content": text} for role, text in turns], "reference": "I."}
+    evalset = read_set(write(tmp_path / "set.jsonl", [row]))
+    assert evalset.rows[0].reference == "I."
+    assert found(evalset, tmp_path, [dialogue("Who are you?", "A model.", "Bye.", "Bye.")]) == {}
+
+
+def test_a_whole_reference_is_told(evalset: EvalSet, tmp_path: Path) -> None:
+    whole = alpaca("Animals?", f"Once upon a time {SET[4][1]}, and so on.")
+    result = result_of(evalset, tmp_path, [whole])
+    assert result.found[4].whole_reference and result.counts()["whole_reference"] == 1
 
 
 def test_twelve_words_are_not_thirteen(evalset: EvalSet, tmp_path: Path) -> None:
@@ -324,16 +381,53 @@ def test_the_summary_has_the_scores_with_and_without(tmp_path: Path) -> None:
     assert np.isfinite(frame["exact_match"]).all()
 
 
+@pytest.mark.parametrize(
+    ("rest", "answer", "changed"),
+    [
+        ("Fine.", "Fine.", False),
+        ("That is what we all say.", "That is what we all say.", True),
+        ("That is what we all say.", "No.", True),  # one could have said it
+    ],
+)
+def test_a_metric_that_counts_nothing_there_changes_no_verdict(
+    tmp_path: Path, rest: str, answer: str, changed: bool
+) -> None:
+    """Without the leaked prompts only short references are left: BLEU needs four words."""
+    run, count = tmp_path / "run", 30
+    long = "The sea was calm and the old man went out alone {}."
+    rows = [alpaca(f"Say number {n}.", long.format(n) if n < 15 else rest) for n in range(count)]
+    write(run / "curate" / "eval.jsonl", rows)
+    write(run / "curate" / "train.jsonl", rows[:15])
+    models = []
+    for name in ("wrong", "right"):
+        answers = [
+            {"prompt": row["instruction"],
+             "response": answer if n >= 15 else row["output"] if name == "right" else "not so"}
+            for n, row in enumerate(rows)
+        ]  # fmt: skip
+        path = write(tmp_path / f"{name}.jsonl", answers)
+        models.append({"name": name, "predictions": str(path)})
+    options = {"models": models, "metrics": ["bleu"], "resamples": 200, "permutations": 500}
+    run_stages(recipe_from({"name": "t", "evaluate": options}), run, ["evaluate"])
+    said = json.loads((run / "evaluate" / "summary.json").read_text("utf-8"))["contamination"]
+    (comparison,) = said["comparisons"]
+    assert (comparison["verdict_all"], comparison["verdict"]) == ("better", "tie")
+    assert comparison["changed"] is changed
+
+
 def test_a_set_without_a_clean_prompt_says_so() -> None:
     told = {
         "unread": {},
         "rows": 3,
         "share": 1.0,
         "against": [{"file": "train.jsonl"}],
-        **dict.fromkeys(("same_prompt", "ngram", "near_prompt"), 3),
+        **dict.fromkeys((*KINDS, "whole_reference"), 3),
         "comparisons": [],
     }
     [all_of_them] = contamination_warnings(told, 3)
     assert "No prompt is left" in all_of_them and "without them" not in all_of_them
     [some] = contamination_warnings(told, 4)
     assert "summary.json has the scores without them" in some
+    assert "of 3 the whole reference is there" in some
+    [other] = contamination_warnings({**told, "whole_reference": 0}, 4)
+    assert "reference" not in other

@@ -373,6 +373,9 @@ def test_the_embedded_judge_judges_offline(
     compared = {one["metric"] for one in summary["comparisons"]}
     assert WIN_RATE in compared and "judge_accuracy" in compared
     assert any("embedded, synthetic" in text for text in summary["warnings"])
+    told = {one["name"]: one for one in summary["rubrics"]}
+    assert list(told) == ["quality", "hhh"] and told["quality"]["checks"] == ["safety"]
+    assert told["hhh"]["marks"] == ["helpful", "harmless", "honest"]
     folder = tmp_path / "run/evaluate"
     lines = (folder / "judge_marks.jsonl").read_text("utf-8").splitlines()
     assert len(lines) == 32 and {"id", "model", "rubric", "reason"} <= set(json.loads(lines[0]))

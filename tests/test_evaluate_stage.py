@@ -141,6 +141,14 @@ def test_comparisons_mirror_and_agree_with_the_rows(finished: Path) -> None:
     )
 
 
+def test_every_prompt_of_the_set_has_a_line_of_groups(finished: Path) -> None:
+    rows = (finished / "curate" / "eval.jsonl").read_text("utf-8").splitlines()
+    lines = (finished / "evaluate" / "groups.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [json.loads(row)["id"] for row in rows]
+    manifest = json.loads((finished / "evaluate" / "manifest.json").read_text("utf-8"))
+    assert "groups.jsonl" in manifest["outputs"]
+
+
 def test_slices_are_the_means_of_their_rows(finished: Path) -> None:
     import pandas
 

@@ -50,6 +50,8 @@ def test_stage_folders_are_links_and_hold_no_init() -> None:
         assert not list((ROOT / stage).rglob("__init__.py"))
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_evaluate_is_hugging_faces_library_from_the_root() -> None:
     code = "import evaluate; print(evaluate.__spec__.origin or '')"
     for words in (["-c", code], ["-m", "timeit", "-n1", "-r1", code]):

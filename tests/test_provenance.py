@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from espalier import provenance
 
 CODE = '''
@@ -80,3 +82,30 @@ def test_imports_are_found_at_any_depth(tmp_path: Path) -> None:
         "espalier.text", "espalier.curate", "espalier.curate.card", "espalier.curate.quality",
         "espalier.near", "espalier.near.JaccardIndex",
     }  # fmt: skip
+
+
+def test_only_code_changes_the_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
+
+    package = tmp_path / "espalier"
+    package.mkdir()
+    (package / "code.py").write_text("x = 1\n")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    monkeypatch.setattr(provenance, "PACKAGE", package)
+    clean = provenance.git_revision()
+    assert clean is not None and len(clean) == 40
+    # A recipe and data of the user's beside the code.
+    (tmp_path / "mine.yaml").write_text("name: mine\n")
+    (package / "rows.jsonl").write_text("{}\n")
+    assert provenance.git_revision() == clean
+    (tmp_path / "train").mkdir()
+    added = tmp_path / "train" / "more.py"
+    added.write_text("y = 2\n")
+    assert provenance.git_revision() == f"{clean}+changes"
+    added.unlink()
+    (package / "code.py").write_text("x = 2\n")
+    assert provenance.git_revision() == f"{clean}+changes"

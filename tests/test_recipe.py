@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,6 +128,32 @@ def test_mistakes_name_file_and_line(tmp_path: Path, text: str, parts: list[str]
         assert part in said
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("rows.json", '[{"instruction": "a", "output": "b"}]'),
+        ("rows.json", '{"instruction": "a", "output": "b"}\n{"instruction": "c", "output": "d"}'),
+        ("rows.json", '[{"colour": "red"}]'),
+        ("rows.jsonl", '{"instruction": "a", "output": "b"}'),
+        ("my rows.csv", "instruction,output\na,b\n"),
+        ("rows.jsonl.gz", "packed"),
+        ("rows.parquet", "PAR1"),
+    ],
+)
+def test_data_are_no_recipe(tmp_path: Path, name: str, text: str) -> None:
+    path = write(tmp_path, text, name)
+    with pytest.raises(UsageError, match="no recipe, but looks like data") as caught:
+        load_recipe(path)
+    words = shlex.split(str(caught.value.hint).split("`")[1])
+    assert words[:3] == ["espalier", "new", str(path)]
+
+
+@pytest.mark.parametrize("name", ["mine.json", "rows.jsonl.yaml"])
+def test_a_recipe_may_be_written_as_json(tmp_path: Path, name: str) -> None:
+    text = '{"train": {"sft": {"epochs": 2}}}'
+    assert load_recipe(write(tmp_path, text, name)).section("train.sft").epochs == 2
+
+
 def test_all_mistakes_are_listed_at_once(tmp_path: Path) -> None:
     said = message(tmp_path, "sead: 1\ntrain:\n  sft: {epochs: 0, rate: 1}\n")
     assert "3 mistakes" in said
@@ -169,3 +196,50 @@ def test_recipe_from_values() -> None:
     assert recipe.shared.seed == 9
     with pytest.raises(UsageError, match="did you mean 'epochs'"):
         recipe_from({"train": {"sft": {"epoch": 2}}})
+
+
+SMALL = """
+description: full
+train: {sft: {epochs: 3, learning_rate: 0.5}}
+small:
+  description: less
+  train: {sft: {epochs: 1}}
+"""
+
+
+def test_the_small_variant_lies_over_the_recipe_and_has_a_run_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SMALL, encoding="utf-8")
+    full, small = load_recipe(path), load_recipe(path, small=True)
+    assert (full.shared.name, small.shared.name) == ("mine", "mine-small")
+    assert (full.section("train.sft").epochs, small.section("train.sft").epochs) == (3, 1)
+    assert small.section("train.sft").learning_rate == 0.5
+    again = load_recipe(path, ["train.sft.epochs=2"], small=True)
+    assert again.section("train.sft").epochs == 2
+
+
+def test_a_small_variant_lies_over_the_child_of_its_recipe_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(SMALL, encoding="utf-8")
+    child = tmp_path / "child.yaml"
+    child.write_text("extends: mine.yaml\ntrain: {sft: {epochs: 9}}\nsmall: {name: tiny}\n")
+    assert load_recipe(child).section("train.sft").epochs == 9
+    small = load_recipe(child, small=True)
+    assert (small.shared.name, small.section("train.sft").epochs) == ("tiny", 1)
+    # A parent's name is not its children's, in either variant.
+    (tmp_path / "grandchild.yaml").write_text("extends: child.yaml\n")
+    again = load_recipe(tmp_path / "grandchild.yaml", small=True)
+    assert again.shared.name == "grandchild-small"
+
+
+def test_a_mistake_in_the_small_variant_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SMALL.replace("{epochs: 1}", "{epocs: 1}"), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"train\.sft\.epocs.*mine\.yaml, line 6.*'epochs'"):
+        load_recipe(path, small=True)
+
+
+def test_a_recipe_without_a_small_variant_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("seed: 2\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="no small variant"):
+        load_recipe(path, small=True)

@@ -12,9 +12,16 @@ import pytest
 from report_fixture import make_run, write_lines
 
 from espalier.errors import InputError
-from espalier.reports.answer_packing import EXTREMES, extremes, pack_answers, rows_with_text
+from espalier.reports.answer_packing import (
+    EXTREMES,
+    extremes,
+    known_labels,
+    pack_answers,
+    rows_with_text,
+)
 from espalier.reports.answer_table import AnswerTable
 from espalier.reports.answers import read_answers, reading_summary
+from espalier.reports.overview_data import overview_core
 
 
 def table_of(folder: Path, limit: int | None = None) -> AnswerTable:
@@ -93,6 +100,28 @@ def test_what_a_judge_said_stands_with_its_prompt(tmp_path: Path) -> None:
     assert notes == [
         None, {"marks": [clean], "verdicts": [pair]}, None, {"verdicts": [pair]}, None,
     ]  # fmt: skip
+
+
+def test_groups_of_prompts_are_further_labels(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "r", rows=5) / "evaluate"
+    ids = unpacked(table_of(folder))["rows"]["id"]
+    told = [
+        {"id": ids[1], "groups": {"level": "hard", "language": "xx"}},
+        {"id": "gone", "groups": {"level": "easy"}},
+        {"id": ids[3], "groups": {"level": "easy", "__proto__": "x", "none": None}},
+        {"id": ids[4], "groups": "nothing"},
+    ]
+    write_lines(folder / "groups.jsonl", told)
+    table = table_of(folder)
+    labels = unpacked(table)["head"]["labels"]
+    assert labels["level"] == [None, "hard", None, "easy", None]
+    assert labels["__proto__"] == [None, None, None, "x", None]
+    assert "none" not in labels and "xx" not in labels["language"]
+    core = overview_core(
+        {"confidence": 0.95, "models": [], "metrics": [], "scores": [], "comparisons": [],
+         "slices": []}, set(), known_labels(table),
+    )  # fmt: skip
+    assert core["columns"] == list(labels)
 
 
 def made(rows: int, size: int = 2_000) -> AnswerTable:

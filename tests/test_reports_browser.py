@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import WIDTHS, Visit, browser, until
+from browsing import WIDTHS, Visit, broken_words, browser, until, visits
 from report_fixture import make_run
 from test_reports_contamination import contaminated_run
 from test_reports_page import HOSTILE
@@ -30,12 +29,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run / "report.html"
 
 
-@pytest.fixture
-def visit(browser: Any, report: Path) -> Iterator[Visit]:
-    found = Visit(browser, report)
-    yield found
-    found.close()
-    assert found.problems == []
+visit = visits("report")
 
 
 def shown(page: Any) -> int:
@@ -136,6 +130,7 @@ def test_nothing_is_wider_than_the_window(browser: Any, report: Path, width: int
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     until(page, lambda: page.locator("#training-stages figure svg").count() > 20)
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert broken_words(page) == []
     if width == 390:
         # The table scrolls in its own box, and its first column stays.
         box = page.locator("#scores-table")
@@ -192,6 +187,8 @@ def test_hostile_text_runs_nothing(browser: Any, tmp_path: Path) -> None:
     assert own == []
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_a_page_of_one_stage_opens_without_complaint(browser: Any, tmp_path: Path) -> None:
     for stages in (("curate",), ("ppo",), ("evaluate",)):
         run = make_run(
@@ -223,6 +220,8 @@ def test_ten_thousand_prompts_open_and_few_are_drawn(browser: Any, tmp_path: Pat
     assert visit.problems == []
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_what_is_not_tested_has_no_mark_and_ranks_no_answers(browser: Any, tmp_path: Path) -> None:
     run = contaminated_run(tmp_path / "run")
     build_report(run, ReportConfig(), run / "report.html")

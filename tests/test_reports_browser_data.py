@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Visit, axe, browser, until
+from browsing import Visit, axe, broken_words, browser, until, visits
 from curate_fixture import make_folder, read_lines, spending
 from test_reports_page import HOSTILE
 
@@ -31,12 +30,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("data") / "clean")
 
 
-@pytest.fixture
-def visit(browser: Any, built: Path) -> Iterator[Visit]:
-    found = Visit(browser, built)
-    yield found
-    found.close()
-    assert found.problems == []
+visit = visits("built")
 
 
 def status(page: Any, name: str) -> str:
@@ -126,6 +120,8 @@ def test_a_row_is_walked_back(visit: Visit, built: Path) -> None:
     assert "row.id" not in page.url
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_why_a_row_was_taken_out(visit: Visit, built: Path) -> None:
     reject = read_lines(built.parent / "rejects.jsonl")[0]
     page = visit.open(f"#rows&row.id={reject['id']}")
@@ -139,6 +135,8 @@ def test_why_a_row_was_taken_out(visit: Visit, built: Path) -> None:
     assert "no+such+row is not among the data" in page.locator("#rows-browser").inner_text()
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_near_duplicates_mark_what_is_shared(visit: Visit, built: Path) -> None:
     page = visit.open()
     lines = read_lines(built.parent / "clusters.jsonl")
@@ -164,6 +162,8 @@ def test_no_serious_fault(browser: Any, built: Path, scheme: str) -> None:
     visit.close()
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_window(
@@ -173,6 +173,7 @@ def test_nothing_is_wider_than_the_window(
     page = visit.open()
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert broken_words(page) == []
     visit.close()
     assert visit.problems == []
 

@@ -6,14 +6,14 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from browsing import WIDTHS, Visit, axe, browser, overflowing, until
+from browsing import WIDTHS, Visit, axe, browser, overflowing, until, visits
 from report_fixture import make_run, write_lines
 
 from espalier.reports.config import ReportConfig
@@ -89,12 +89,7 @@ def add_judge(folder: Path) -> None:
     write_lines(folder / "judge_marks.jsonl", marks)
 
 
-@pytest.fixture
-def visit(browser: Any, run: Path) -> Iterator[Visit]:
-    found = Visit(browser, run / "report.html")
-    yield found
-    found.close()
-    assert found.problems == []
+visit = visits("run")
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +138,8 @@ def expect(page: Any, table: Table, fits: Callable[[str], bool]) -> None:
 # --- which examples ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_modes_show_what_they_say(visit: Visit, table: Table) -> None:
     page = visit.open()
     assert shown(page) == ROWS
@@ -235,6 +232,8 @@ def test_search_with_highlight_and_plain_fallback(visit: Visit, table: Table) ->
     assert page.locator("mark").count() == 0
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_filters_are_chips_that_can_be_removed(visit: Visit, table: Table) -> None:
     page = visit.open()
     page.click("summary[data-menu=filters]")
@@ -643,6 +642,8 @@ def test_axe_and_widths(browser: Any, run: Path, width: int, scheme: str) -> Non
     assert found.problems == []
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_chinese(visit: Visit) -> None:
     page = visit.open("#where=is~language~zh&mode=b")
     page.select_option("#language", "zh")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Visit, axe, browser, overflowing, until
+from browsing import Visit, axe, browser, overflowing, until, visits
 from curate_fixture import make_folder, read_lines, spending, write_lines
 from report_fixture import make_run, write_json
 
@@ -22,9 +21,9 @@ pytestmark = pytest.mark.browser
 __all__ = ["browser"]
 
 
-def make(folder: Path, text: str = "") -> Path:
+def make(folder: Path, text: str = "", rows: int = 12) -> Path:
     """A run whose training row `child` goes back over a machine-made task to two seeds."""
-    run = make_run(folder, stages=("sft", "ppo", "evaluate"), rows=12)
+    run = make_run(folder, stages=("sft", "ppo", "evaluate"), rows=rows)
     curate = make_folder(run / "curate", 40, text=text)
     seeds = folder / "seeds.jsonl"
     write_lines(
@@ -61,12 +60,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("lineage") / "run")
 
 
-@pytest.fixture
-def visit(browser: Any, report: Path) -> Iterator[Visit]:
-    found = Visit(browser, report)
-    yield found
-    found.close()
-    assert found.problems == []
+visit = visits("report")
 
 
 def test_why_a_training_row_exists(visit: Visit) -> None:
@@ -101,6 +95,8 @@ def test_why_a_training_row_exists(visit: Visit) -> None:
         assert ("row.id=child" in page.url) == bool(expected)
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_a_link_opens_the_row(visit: Visit) -> None:
     page = visit.open("#rows&row.id=child")
     page.locator(".entry.opened").wait_for()

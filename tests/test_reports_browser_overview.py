@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import WIDTHS, Visit, axe, browser, overflowing, until
+from browsing import WIDTHS, Visit, axe, browser, overflowing, until, visits
 from overview_fixture import overview_run
 from report_fixture import make_run
 
@@ -31,12 +31,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run / "report.html"
 
 
-@pytest.fixture
-def visit(browser: Any, report: Path) -> Iterator[Visit]:
-    found = Visit(browser, report)
-    yield found
-    found.close()
-    assert found.problems == []
+visit = visits("report")
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +70,28 @@ def column(page: Any, metric: str) -> int:
     return int(orders.index(metric)) + 1
 
 
+def test_without_answers_counts_stay_and_links_are_not_offered(
+    browser: Any, tmp_path: Path
+) -> None:
+    run = overview_run(tmp_path / "demo", rows=8)
+    (run / "evaluate" / "scores.parquet").unlink()
+    shutil.rmtree(run / "evaluate" / "answers", ignore_errors=True)
+    build_report(run, ReportConfig(), run / "report.html")
+    found = Visit(browser, run / "report.html")
+    page = found.open()
+    parts = page.locator("#overview button.part, .judged button.part")
+    assert parts.count() > 0
+    assert parts.evaluate_all("parts => parts.every(part => part.offsetParent && part.disabled)")
+    assert page.locator("button.more-answers:visible").count() == 0
+    found.close()
+    assert found.problems == []
+
+
 # --- the table -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_the_table_is_sorted_by_each_column(visit: Visit, summary: dict[str, Any]) -> None:
     page = visit.open()
 
@@ -143,6 +157,8 @@ def test_a_cell_tells_its_comparison_and_opens_its_answers(visit: Visit, table: 
     assert page.url.split("#")[1].startswith("answers")
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_families_of_metrics_are_switched(visit: Visit, summary: dict[str, Any]) -> None:
     page = visit.open()
     columns = page.locator("#scores-table thead th")
@@ -190,6 +206,8 @@ def test_verdicts_of_the_chosen_baseline_come_first(visit: Visit, table: Table) 
     assert -1 not in places and places == sorted(places)
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_many_metrics_are_rows_on_paper(visit: Visit, summary: dict[str, Any]) -> None:
     page = visit.open()
     assert page.locator("#scores-paper").is_hidden()
@@ -261,6 +279,8 @@ def test_the_heat_map_opens_its_groups(visit: Visit, table: Table, summary: dict
     assert shown(page) == len(inside)
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_groups_are_sorted_and_lengths_open_too(visit: Visit, summary: dict[str, Any]) -> None:
     page = visit.open()
     page.select_option("#slice-by", "category")
@@ -279,6 +299,8 @@ def test_groups_are_sorted_and_lengths_open_too(visit: Visit, summary: dict[str,
     assert shown(page) == 36
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_a_bin_of_the_histogram_opens_its_answers(visit: Visit, table: Table) -> None:
     page = visit.open()
     page.select_option("#spread-metric", "reward")
@@ -310,6 +332,8 @@ def test_a_bin_of_the_histogram_opens_its_answers(visit: Visit, table: Table) ->
     assert shown(page) == right
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_rubrics_as_radar_and_small_charts(visit: Visit) -> None:
     page = visit.open()
     assert page.locator("#rubric-list .radar").count() == 2
@@ -321,6 +345,8 @@ def test_rubrics_as_radar_and_small_charts(visit: Visit) -> None:
     assert any("SFT · people" in text and "2.50" in text for text in texts)
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_what_the_judge_said_opens_its_pairs(visit: Visit) -> None:
     page = visit.open()
     for name, count in (("won", 24), ("tied", 12), ("lost", 12), ("not read", 12)):
@@ -331,6 +357,8 @@ def test_what_the_judge_said_opens_its_pairs(visit: Visit) -> None:
 # --- all of it -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_choices_of_the_overview_survive_a_switch_of_language(visit: Visit) -> None:
     page = visit.open(
         "#order=best.reward&bars=differences&tint=differences&spread=bleu&without=judge&vs=ppo"
@@ -353,6 +381,8 @@ def test_choices_of_the_overview_survive_a_switch_of_language(visit: Visit) -> N
     until(page, lambda: "answers" in page.url)
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_broken_addresses_do_no_harm(visit: Visit) -> None:
     page = visit.open(
         "#order=best.__proto__&without=%00,x&groups=worst.nobody&spread=constructor&bars=9&tint=%22"
@@ -396,6 +426,8 @@ def test_it_fits_every_window(browser: Any, report: Path, width: int) -> None:
         assert found.problems == []
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_hostile_names_stay_names_in_every_chart(browser: Any, tmp_path: Path) -> None:
     names = ["a\"]'} <img src=x onerror=window.hit=1> \\", "__proto__", "constructor\u202e"]
     models = [(name, name, "stage", 0, 0.3 * place) for place, name in enumerate(names)]

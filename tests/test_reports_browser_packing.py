@@ -36,6 +36,8 @@ def opened(browser: Any) -> Iterator[Any]:  # noqa: F811
         assert one.problems == []
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_texts_that_are_left_out_are_told(run: Path, opened: Any, tmp_path: Path) -> None:
     import pyarrow.parquet
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import WIDTHS, Visit, axe, browser, overflowing, until
+from browsing import WIDTHS, Visit, axe, browser, overflowing, until, visits
 from curate_fixture import make_folder, spending
 from report_fixture import make_run
 
@@ -30,12 +29,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run / "report.html"
 
 
-@pytest.fixture
-def visit(browser: Any, report: Path) -> Iterator[Visit]:
-    found = Visit(browser, report)
-    yield found
-    found.close()
-    assert found.problems == []
+visit = visits("report")
 
 
 def switch(page: Any, language: str) -> None:
@@ -46,6 +40,8 @@ def switch(page: Any, language: str) -> None:
 # --- language ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_the_language_is_switched_and_kept_in_the_address(visit: Visit) -> None:
     page = visit.open()
     english, chinese = words("en"), words("zh")
@@ -80,6 +76,8 @@ def test_the_browser_s_language_comes_first(browser: Any, report: Path) -> None:
     assert found.problems == []
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_the_author_s_choice_of_language(browser: Any, tmp_path: Path) -> None:
     run = make_run(tmp_path / "r", rows=3, stages=("evaluate",))
     build_report(run, ReportConfig(language="zh"), run / "report.html")
@@ -93,6 +91,8 @@ def test_the_author_s_choice_of_language(browser: Any, tmp_path: Path) -> None:
     assert found.problems == []
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_reading_goes_on_where_it_was(visit: Visit) -> None:
     page = visit.open()
     top = "document.querySelector('#provenance').getBoundingClientRect().top"
@@ -125,6 +125,8 @@ def test_the_data_page_speaks_both_languages_too(browser: Any, tmp_path: Path) -
 # --- keyboard, theme, print --------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_the_sheet_of_keys(visit: Visit) -> None:
     page = visit.open()
     sheet = page.locator("#help")
@@ -147,6 +149,8 @@ def test_the_sheet_of_keys(visit: Visit) -> None:
     assert words("zh")["help.title"] in page.locator("#help").inner_text()
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_the_command_is_copied(browser: Any, report: Path) -> None:
     found = Visit(browser, report)
     found.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -160,6 +164,8 @@ def test_the_command_is_copied(browser: Any, report: Path) -> None:
     assert found.problems == []
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_tabs_lead_through_the_page_visibly(visit: Visit) -> None:
     page = visit.open()
     page.keyboard.press("Tab")
@@ -208,6 +214,8 @@ def test_targets_are_large_enough(browser: Any, report: Path, width: int) -> Non
     found.close()
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_on_paper(visit: Visit) -> None:
     page = visit.open()
     page.emulate_media(media="print", color_scheme="dark")

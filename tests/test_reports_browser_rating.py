@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import ARGUMENTS, CHROMIUM, WIDTHS, Visit, axe, browser, overflowing, until
+from browsing import ARGUMENTS, CHROMIUM, WIDTHS, Visit, axe, browser, overflowing, until, visits
 from rating_fixture import Command, Commands, Rater, rated_run, stored, wait_for
 from test_reports_page import HOSTILE
 
@@ -36,12 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def visit(browser: Any, run: Path) -> Iterator[Visit]:
-    found = Visit(browser, run / "report.html", accept_downloads=True)
-    yield found
-    found.close()
-    assert found.problems == []
+visit = visits("run", accept_downloads=True)
 
 
 def begin(page: Any, name: str = "Ann") -> None:
@@ -238,7 +233,7 @@ def test_ratings_of_others_are_read_agreement_told_and_models_shown_on_request(
     page.locator(".rate-files input[type=file]").set_input_files(path)
     status = page.locator(".rate-files .rate-status")
     until(page, lambda: "12 of 13" in status.inner_text())
-    page.locator("#rating details.more summary").click()
+    page.locator("#rating details.more:not(.rubric-editor) summary").click()
     until(page, lambda: page.locator(".rate-progress").count() == 1)
     cells = page.locator(".rate-progress tbody tr").all_inner_texts()
     worth = {"A": 1.0, "tie": 0.5, "B": 0.0}
@@ -286,7 +281,7 @@ def test_everything_is_reached_by_keyboard_and_nothing_serious_is_found(visit: V
     page.locator("input[name=comment]").fill("")
     page.locator("input[name=comment]").type("1 2 tie as")
     assert counts(page)[0] == 2
-    page.locator("#rating details.more summary").click()
+    page.locator("#rating details.more:not(.rubric-editor) summary").click()
     until(page, lambda: page.locator(".rate-progress").count() == 1)
     page.locator(".rate-reveal").click()
     assert axe(page, "#rating") == []
@@ -352,7 +347,7 @@ def test_hostile_text_is_text(browser: Any, tmp_path: Path) -> None:
                 page.locator(".rate-save").click()
             until(page, lambda before=before: seen(page) != before)
     page.locator(".rate-reveal").click()
-    page.locator("#rating details.more summary").click()
+    page.locator("#rating details.more:not(.rubric-editor) summary").click()
     until(page, lambda: page.locator(".rate-progress").count() == 2)
     assert page.evaluate("window.hit") is None
     assert page.locator("#rating img, #rating script, #rating iframe").count() == 0
@@ -439,7 +434,7 @@ def test_a_rating_is_in_the_database_when_the_page_says_saved(
     page.wait_for_selector(".rate-mark")
     page.locator("input[name=rate-part][value=pairs]").check(force=True)
     until(page, lambda: counts(page) == [4, total - 4])
-    page.locator("details.more summary").click()
+    page.locator("details.more:not(.rubric-editor) summary").click()
     until(page, lambda: "Web Ann" in page.locator(".rate-all").inner_text())
     page.select_option("#language", "zh")
     until(page, lambda: page.locator(".rate-verdict").first.inner_text().startswith("A 更好"))

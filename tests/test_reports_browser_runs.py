@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import WIDTHS, Visit, axe, browser, overflowing, until
+from browsing import WIDTHS, Visit, axe, broken_words, browser, overflowing, until, visits
 from report_fixture import make_run
 from runs_fixture import PENALTIES, RATES, make_sweep, row_scores, set_scores, write_recipe
 
@@ -50,12 +50,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     return a, b, page
 
 
-@pytest.fixture
-def visit(browser: Any, sweep: Path) -> Iterator[Visit]:
-    found = Visit(browser, sweep)
-    yield found
-    found.close()
-    assert found.problems == []
+visit = visits("sweep")
 
 
 @pytest.fixture
@@ -130,6 +125,7 @@ def test_marks_compare_with_the_chosen_run(two: Visit, pair: tuple[Path, Path, P
     shown = float(mark.inner_text().split()[1].replace("−", "-"))
     assert shown == pytest.approx(-mean, abs=0.006)
     assert "p < 0.001" in (mark.get_attribute("title") or "").replace("= ", "")
+    assert "(Student's t)" in (mark.get_attribute("title") or "")
     page.select_option("select[name=order]", "time")
     assert "order=time" in page.url
 
@@ -177,6 +173,8 @@ def test_a_sweep_shows_levels_ranks_and_effects(visit: Visit, runs: list[Path]) 
     assert "f=1" in page.url
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_learning_curves_by_run_or_by_setting(visit: Visit, runs: list[Path]) -> None:
     page = visit.open()
     chart = page.locator("#run-curves figure").first
@@ -202,6 +200,8 @@ def test_learning_curves_by_run_or_by_setting(visit: Visit, runs: list[Path]) ->
     assert page.locator("#run-curves figure >> nth=0 >> path.line").count() == len(runs) - 1
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_the_values_of_a_curve_are_read_by_keys_and_pointer(visit: Visit) -> None:
     page = visit.open()
     chart = page.locator("#run-curves figure").first
@@ -222,6 +222,8 @@ def test_the_values_of_a_curve_are_read_by_keys_and_pointer(visit: Visit) -> Non
     assert read.inner_text() == "by step"
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_answers_of_two_runs_stand_side_by_side(two: Visit) -> None:
     page = two.open("#answers&q=Item")
     page.wait_for_selector("#answers-browser [role=list], #answers-browser article")
@@ -230,6 +232,8 @@ def test_answers_of_two_runs_stand_side_by_side(two: Visit) -> None:
     assert "24" in text
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_broken_values_in_the_address_fall_back(visit: Visit) -> None:
     page = visit.open(
         "#sweep&t=%22%3E&f=99&rank=x&ref=-1&model=__proto__&lines=&off=a,7,999&stage=no"
@@ -238,6 +242,8 @@ def test_broken_values_in_the_address_fall_back(visit: Visit) -> None:
     assert page.locator("#sweep-ranking tbody tr").count() == 4
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_the_language_is_switched(visit: Visit) -> None:
     page = visit.open("#t=ppo%2Fexact_match")
     page.select_option("#language", "zh")
@@ -275,6 +281,7 @@ def test_nothing_is_wider_than_the_window(
         found = Visit(browser, path, viewport={"width": width, "height": 900})
         page = found.open()
         assert overflowing(page) <= 0
+        assert broken_words(page) == []
         small = page.evaluate(
             """() => [...document.querySelectorAll("main button, main select, main input")]
                 .filter((node) => node.offsetParent && node.getBoundingClientRect().height < 24

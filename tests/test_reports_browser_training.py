@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Visit, axe, browser, overflowing, until
+from browsing import Visit, axe, browser, overflowing, until, visits
 from curate_fixture import read_lines
 from report_fixture import make_run, write_lines
 
@@ -38,12 +37,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run / "report.html"
 
 
-@pytest.fixture
-def visit(browser: Any, report: Path) -> Iterator[Visit]:
-    found = Visit(browser, report)
-    yield found
-    found.close()
-    assert found.problems == []
+visit = visits("report")
 
 
 def chart(page: Any, title: str, stage: str = "PPO") -> Any:
@@ -65,6 +59,8 @@ def numbers(run: Path, key: str, stage: str = "ppo") -> dict[int, float]:
     return {row["step"]: row[key] for row in rows if key in row and row.get("split") != "eval"}
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slice
 def test_alarms_stand_on_the_curve_and_are_read_out(visit: Visit) -> None:
     page = visit.open()
     length = chart(page, "Tokens an answer")

@@ -108,12 +108,18 @@ def test_what_the_evaluation_writes_is_told_in_chinese() -> None:
     """Sentences as the stages make them, so that a changed one is noticed here."""
     rows = [{"metric": "bleu", "rows": {"a": 3, "b": 4}, "shared": 3}]
     contaminated = {
-        "rows": 7, "share": 0.035, "same_prompt": 1, "ngram": 5, "near_prompt": 1, "unread": {},
+        "rows": 7, "share": 0.035, "same_prompt": 1, "same_turn": 2, "ngram": 5,
+        "near_prompt": 1, "whole_reference": 4, "unread": {},
         "against": [{"file": "train.jsonl"}], "comparisons": [],
     }  # fmt: skip
     said = [
         *coverage_warnings(rows),
         *contamination_warnings(contaminated, 200),
+        *contamination_warnings({**contaminated, "whole_reference": 0}, 7),
+        # As an earlier version wrote it.
+        "Contamination: 7 of 200 prompts (3.5%) share text with the training data (train.jsonl): "
+        "1 a whole prompt, 5 a run of words, 1 most of the prompt. summary.json has the scores "
+        "without them.",
         *(one.metric.description for one in score_lengths({"a": ["x"]}, ["y"])),
     ]
     assert np.all([retell(text) == text for text in said])
@@ -146,3 +152,12 @@ def test_every_pattern_fits_itself_and_has_its_places() -> None:
         assert re.search(r"[\u4e00-\u9fff]", told) or told.endswith("BLEU"), told
     for pattern in placed:
         assert set(re.findall(r"\{(\w+)\}", pattern.told)) <= set(pattern.matcher.groupindex)
+
+
+@pytest.mark.parametrize("where", ["synthetic", "judge"])
+def test_an_embedded_judge_is_synthetic_too(where: str) -> None:
+    marked = {"synthetic": True} if where == "synthetic" else {"judge": {"synthetic": True}}
+    states = {one.name: one.state for one in cautions(summary(**marked), [])}
+    assert states["synthetic"] == "caution"
+    plain = {one.name: one.state for one in cautions(summary(judge={"synthetic": False}), [])}
+    assert plain["synthetic"] == "fine"

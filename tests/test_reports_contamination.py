@@ -11,7 +11,11 @@ import pytest
 from report_fixture import make_run, write_json
 from test_reports_page import HOSTILE, Page, build, everywhere
 
-from espalier.reports.contamination import CleanCell, contamination_of
+from espalier.evaluate.clean_scores import contamination_warnings
+from espalier.reports.config import ReportConfig
+from espalier.reports.contamination import CleanCell, changed_verdicts, contamination_of
+from espalier.reports.data import gather
+from espalier.reports.strings import speaking
 
 METRICS = [
     {"name": "exact_match", "label": "Exact match", "format": "percent"},
@@ -37,7 +41,8 @@ def summary(**found: Any) -> dict[str, Any]:
 
 
 FOUND: dict[str, Any] = {
-    "rows": 30, "same_prompt": 1, "ngram": 20, "near_prompt": 11,
+    "rows": 30, "same_prompt": 1, "same_turn": 0, "ngram": 20, "near_prompt": 11,
+    "whole_reference": 3,
     "scores": [
         entry("a", "exact_match", 0.5, 0.54), entry("b", "exact_match", 0.45, 0.6),
         entry("a", "bleu", 12.04, 12.5), entry("b", "bleu", 9.96, 10.0),
@@ -55,6 +60,12 @@ def test_the_table_has_the_clean_scores_and_changed_verdicts() -> None:
     found = contamination_of(summary(**FOUND))
     assert found is not None
     assert "30 of 1,200 prompts (2.5 %)" in found.sentence and "20 a run of words" in found.sentence
+    assert "For 3 of them the training data hold the whole reference" in found.sentence
+    assert "last question" not in found.sentence  # a kind that was not found
+    assert "The table has the scores without them" in found.sentence
+    everything = contamination_of(summary(**{**FOUND, "rows": 1200}))
+    assert everything is not None and "No prompt is left" in everything.sentence
+    assert "without them" not in everything.sentence
     assert found.files == "train.jsonl"
     # Perplexity of a corpus has no prompts of the set.
     assert found.metrics == ["Exact match", "BLEU"]
@@ -108,3 +119,30 @@ def test_names_of_files_and_models_stay_text(tmp_path: Path, payload: str) -> No
     harmless = Page(build(contaminated_run(tmp_path / "one", everywhere("x"))))
     hostile = Page(build(contaminated_run(tmp_path / "two", everywhere(payload))))
     assert hostile.shape() == harmless.shape()
+
+
+def test_changed_verdicts_are_told_with_labels_in_the_reader_s_language(tmp_path: Path) -> None:
+    """The evaluation names metrics and models as a recipe does, the page as its tables do."""
+    found = summary(**FOUND)
+    found["contamination"]["comparisons"][0]["baseline"] = "a"
+    said = contamination_warnings(
+        {**found["contamination"], "share": 0.1, "unread": {}}, rows=1200
+    )[-1]
+    assert said == (
+        "Without the contaminated prompts other verdicts: exact_match of b (better → tie)"
+    )
+    assert changed_verdicts(found) == (
+        "Without the contaminated prompts other verdicts: "
+        "Exact match of B against A (better → tie)."
+    )
+    with speaking("zh"):
+        chinese = changed_verdicts(found)
+    assert "Exact match：B 对 A（更好 → 持平）" in chinese and "verdict" not in chinese
+    assert changed_verdicts(summary()) == "" and changed_verdicts(None) == ""
+    run = contaminated_run(tmp_path / "run")
+    path = run / "evaluate" / "summary.json"
+    value = json.loads(path.read_text("utf-8"))
+    write_json(path, {**value, "warnings": [said]})
+    with speaking("zh"):
+        notices = [notice.text for notice in gather(run, ReportConfig()).notices]
+    assert any("（更好 → 持平）" in text for text in notices) and said not in notices

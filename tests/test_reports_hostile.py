@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from browsing import Visit, browser, overflowing, until
 from hostile_texts import LONG_LINE, PAYLOADS
-from report_fixture import make_run, write_json
+from report_fixture import make_run, write_json, write_lines
 from test_reports_page import Page
 
 from espalier.reports.config import ReportConfig
@@ -93,8 +93,26 @@ def hostile_run(folder: Path) -> Path:
     summary["contamination"] = {"rows": 3, "against": [{"file": text} for text in PAYLOADS]}
     for place, metric in enumerate(summary["metrics"]):
         metric["label"], metric["signature"] = PAYLOADS[place], PAYLOADS[-place]
+    summary["rubrics"] = [
+        {"name": text, "marks": [text, f"{text} 2"], "checks": [], "meanings": {text: text}}
+        for text in PAYLOADS[:12]
+    ]
     write_json(run / "evaluate/summary.json", summary)
+    ids = [json.loads(line)["id"] for line in first_answers(run)]
+    fields = [PAYLOADS[place : place + 20] for place in range(0, len(PAYLOADS), 20)]
+    write_lines(
+        run / "evaluate/groups.jsonl",
+        [
+            {"id": row, "groups": dict.fromkeys(fields[place % len(fields)], PAYLOADS[place])}
+            for place, row in enumerate(ids)
+        ],
+    )
     return run
+
+
+def first_answers(run: Path) -> list[str]:
+    path = sorted((run / "evaluate/answers").glob("*.jsonl"))[0]
+    return path.read_text("utf-8").splitlines()
 
 
 def test_there_are_enough_payloads() -> None:
@@ -161,6 +179,38 @@ def test_nothing_runs_and_nothing_leaves_its_cell(browser: Any, report: Path, wi
             page.evaluate("top => window.scrollTo(0, top)", top)
         check(page)
         assert overflowing(page) == 0
+    visit.close()
+    assert visit.problems == []
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_hostile_fields_and_rubrics(browser: Any, report: Path) -> None:
+    visit = Visit(browser, report)
+    page = visit.open("#answers")
+    page.click("summary[data-menu=filters]")
+    assert page.locator(".facet").count() > len(PAYLOADS) / 2
+    check(page)
+    for place in (0, 5, 30):
+        page.locator(".menu-panel .check-line input").nth(place).check()
+    page.keyboard.press("Escape")
+    check(page)
+    page.click("button.reset")
+    page.locator("article.example [data-action=open]").first.click()
+    links = page.locator(".group-links button")
+    assert links.count() > 10
+    check(page)
+    links.nth(3).click()
+    assert page.locator(".chip").count() == 1
+    page.fill("input[name=rater]", PAYLOADS[0])
+    page.locator(".rate-welcome button").click()
+    page.wait_for_selector(".rate-item h4")
+    tabs = page.locator("input[name=rate-part]")
+    assert tabs.count() == 15
+    tabs.nth(4).check(force=True)
+    page.wait_for_selector(".rate-mark")
+    check(page)
+    assert overflowing(page) == 0
     visit.close()
     assert visit.problems == []
 

@@ -334,7 +334,7 @@ def test_first_rows_only(tmp_path: Path) -> None:
 BROKEN = [
     ("evaluate/summary.json", b"{", "JSON file can't be read"),
     ("evaluate/summary.json", b"[]", "does not hold what it should"),
-    ("evaluate/summary.json", b'{"models": []}', "no list 'metrics'"),
+    ("evaluate/summary.json", b'{"models": []}', "at 'metrics'"),
     ("evaluate/scores.parquet", b"PAR1 no", "can't be read"),
     ("sft/metrics.jsonl", b'{"step": 1\n{"step": 2}\n', "not JSON"),
     ("curate/manifest.json", b"{\n\n,}", "JSON file can't be read"),

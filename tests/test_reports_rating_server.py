@@ -140,7 +140,7 @@ def test_what_is_no_call_is_refused(server: RatingServer, body: bytes, status: i
     assert ask(server, body=body)[0] == status
 
 
-@pytest.mark.parametrize("length", [str(MOST_BYTES + 1), "-1", "x", None])
+@pytest.mark.parametrize("length", [str(MOST_BYTES + 1), "9" * 5000, "-1", "x", None])
 def test_a_body_without_a_sensible_length_is_refused(
     server: RatingServer, length: str | None
 ) -> None:
@@ -157,6 +157,13 @@ def test_wrong_ratings_are_told_by_name(server: RatingServer) -> None:
     assert status == 422 and "verdict" in answer["error"]
     status, answer = rater.call("/api/next", part="nothing")
     assert status == 422
+    for odd in (10**400, float("inf"), float("nan"), -1, True, "5"):
+        uid = f"seconds-{len(str(odd))}{type(odd)}"[:60]
+        status, _ = rater.call(
+            "/api/rate", part="pairs", item=item["name"], verdict="A", uid=uid, seconds=odd
+        )
+        assert status == 200
+    assert {one.seconds for one in server.session.store.since(0) if one.rater == "ann"} == {None}
     for odd in (None, 5, [], {"a": 1}):
         assert rater.call("/api/next", part=odd, passed=odd)[0] == 422
         assert rater.call("/api/rate", part="pairs", item=odd, uid=odd)[0] == 422
@@ -169,6 +176,10 @@ def test_the_token_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     file.write_text("short\n")
     assert token_of(tmp_path) != "short"
+    token = token_of(tmp_path)
+    file.chmod(0o644)
+    assert token_of(tmp_path) != token, "others could have read it"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_two_raters_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -208,6 +219,14 @@ def test_the_command_says_what_is_wrong(
     assert f"Port {port} of 127.0.0.1" in capsys.readouterr().err
     assert main(["rate", str(tmp_path)]) == 2
     assert "no finished evaluation" in capsys.readouterr().err
+    import pyarrow
+    import pyarrow.parquet
+
+    (tmp_path / "evaluate").mkdir()
+    scores = tmp_path / "evaluate" / "scores.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"id": ["a"], "model": ["m"]}), scores)
+    assert main(["rate", str(tmp_path)]) == 2
+    assert "lacks the column 'prompt'" in capsys.readouterr().err
     assert main(["rate", str(run), "--models", "gpt"]) == 2
     assert "no model 'gpt'" in capsys.readouterr().err
     assert main(["rate", str(run), "--rubric", "beauty"]) == 2
@@ -216,7 +235,7 @@ def test_the_command_says_what_is_wrong(
     assert "different names" in capsys.readouterr().err
     assert main(["rate", str(run), "--models", "ppo", "--kind", "pairs"]) == 2
     assert "nothing to rate" in capsys.readouterr().err
-    for wrong in (["--port", "70000"], ["--count", "0"], ["--host", "0.0.0.0"]):
+    for wrong in (["--port", "70000"], ["--port", "abc"], ["--count", "0"], ["--host", "0.0.0.0"]):
         with pytest.raises(SystemExit):
             main(["rate", str(run), *wrong])
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import packed
+import pyarrow.compute
+import pyarrow.parquet
 import pytest
 from report_fixture import make_run
 from runs_fixture import (
@@ -27,7 +29,7 @@ from espalier.cli import main
 from espalier.errors import InputError, UsageError
 from espalier.reports.config import ReportConfig
 from espalier.reports.runs_answers import columns_of, merged_answers
-from espalier.reports.runs_curves import bands
+from espalier.reports.runs_curves import bands, curves_of
 from espalier.reports.runs_data import RunsData, gather_runs, run_labels
 from espalier.reports.runs_effects import effects, holm, setting_means, verdict
 from espalier.reports.runs_page import build_comparison, default_page
@@ -308,10 +310,34 @@ def test_p_values_are_corrected_over_all_of_one_reference(tmp_path: Path) -> Non
         assert (c["verdict"] == "tie") == (c["p_value"] >= 0.05)
 
 
+@pytest.mark.parametrize("rows", [2, 8])
+def test_equal_differences_are_tested_by_their_signs(tmp_path: Path, rows: int) -> None:
+    """Student's test has no scale there; two prompts alone can't tell, however equal they are."""
+    a = make_run(tmp_path / "a", stages=("evaluate",), rows=rows, seed=1)
+    b = make_run(tmp_path / "b", stages=("evaluate",), rows=rows, seed=1)
+    path = b / "evaluate/scores.parquet"
+    table = pyarrow.parquet.read_table(path)
+    place = table.schema.get_field_index("reward")
+    moved = pyarrow.compute.add(table["reward"], pyarrow.scalar(0.5, table["reward"].type))
+    pyarrow.parquet.write_table(table.set_column(place, "reward", moved), path)
+    summary = read_summary(b)
+    for score in summary["scores"]:
+        if score["metric"] == "reward":
+            score["value"] += 0.5
+    write_summary(b, summary)
+    comparisons = gather_runs([a, b], ReportConfig()).comparisons
+    found = compared(comparisons, "ppo/reward", 1, 0)
+    theirs = scipy_stats.permutation_test(
+        ([0.5] * rows,), np.mean, permutation_type="samples", n_resamples=np.inf
+    )
+    # The models' rewards make the smallest p of the family, so Holm multiplies it by its size.
+    tests = sum(c["p_value"] is not None for c in comparisons if c["reference"] == 0)
+    assert found["p_value"] == pytest.approx(min(1.0, theirs.pvalue * tests))
+    assert found["verdict"] == ("better" if found["p_value"] < 0.05 else "tie")
+
+
 def test_repeated_prompts_count_as_one_draw(tmp_path: Path) -> None:
     """With every row twice the interval stays as wide as with every row once."""
-    import pyarrow
-    import pyarrow.parquet
 
     runs = [
         make_run(tmp_path / n, stages=("evaluate",), rows=20, seed=i) for i, n in enumerate("ab")
@@ -381,6 +407,16 @@ def test_bands_are_over_common_steps() -> None:
     ]
 
 
+def test_a_line_named_as_its_chart_is_named_once() -> None:
+    found, _ = grid({(0, 0, 1): 0.0, (0, 0, 2): 0.0})
+    line = {"split": "train", "x": [1, 2], "y": [3.0, 4.0]}
+    series = [{"label": name, **line} for name in ("Tokens a second", "Trained tokens a second")]
+    chart = {"key": "speed", "title": "Tokens a second", "minor": False, "series": series}
+    stages = [{"stage": "sft", "label": "SFT", "charts": [chart]}]
+    (stage,) = curves_of([stages, stages], found, 100)
+    assert [one["part"] for one in stage["charts"]] == ["", "Trained tokens a second"]
+
+
 def test_names_of_runs_are_told_apart(tmp_path: Path) -> None:
     folders = [tmp_path / "a" / "demo", tmp_path / "b" / "demo", tmp_path / "c"]
     assert run_labels(folders) == ["a/demo", "b/demo", "c"]
@@ -426,6 +462,38 @@ def test_answers_of_runs_stand_in_one_table(tmp_path: Path) -> None:
         assert table.values["exact_match"][place, row] == truth[identity]
     first = table.values["exact_match"][table.models.index("1/ppo")]
     assert np.isnan(first).sum() == 2
+
+
+def test_the_same_ids_of_other_prompts_are_other_rows(tmp_path: Path) -> None:
+
+    a, b = (make_run(tmp_path / n, stages=("evaluate",), rows=10, seed=1) for n in "ab")
+    path = b / "evaluate/scores.parquet"
+    rows = pyarrow.parquet.read_table(path).to_pylist()
+    ids = list(dict.fromkeys(row["id"] for row in rows))
+    for row in rows:
+        if row["id"] in ids[:4]:
+            row["prompt"] += " Now."
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    summaries = [read_summary(run) for run in (a, b)]
+    table = merged_answers([a, b], summaries, columns_of(["a", "b"], summaries), None)
+    assert table is not None
+    assert list(table.rows) == [*ids, *(f"{one} (2)" for one in ids[:4])]
+    there = {
+        name: np.isfinite(table.values["exact_match"][place])
+        for place, name in enumerate(table.models)
+    }
+    assert there["1/ppo"].tolist() == [True] * 10 + [False] * 4
+    assert there["2/ppo"].tolist() == [False] * 4 + [True] * 10
+    texts = json.loads(table.texts(table.rows[f"{ids[0]} (2)"]))
+    (told,) = {row["prompt"] for row in rows if row["id"] == ids[0]}
+    (answer,) = {
+        row["answer"] for row in rows if (row["id"], row["model"]) == (ids[0], table.models[1][2:])
+    }
+    assert table.models[:2] == ["1/base", "2/base"]
+    assert texts[0] == told and texts[2:4] == [None, answer]
+    # Only the others are compared.
+    pair = compared(gather_runs([a, b], ReportConfig()).comparisons, "ppo/exact_match", 1, 0)
+    assert pair["n"] == 6
 
 
 def test_of_many_runs_no_answers_are_shown() -> None:
@@ -485,7 +553,8 @@ WRONG = [
     (["{a}", "{a}"], "named twice"),
     (["{a}", "{none}"], "no such run folder"),
     (["{a}", "{empty}"], "nothing to compare"),
-    (["{a}", "{b}", "--set", "x=1"], "--set and --run go with --recipe"),
+    (["{a}", "{b}", "--set", "x=1"], "--set, --run and --small go with --recipe"),
+    (["{a}", "{b}", "--small"], "--set, --run and --small go with --recipe"),
     (["{a}", "{b}", "--output", "{empty}"], "--output names a folder"),
     (["{a}", "--data", "{b}"], "only one of them"),
 ]

@@ -8,13 +8,17 @@ from collections.abc import Sequence
 
 import pytest
 
-from espalier.reports import data_page, page
+from espalier.reports import data_page, page, runs_page, sweep_page
 from espalier.reports.strings import ASSETS
 
 DEFINED = re.compile(r"^(?:async )?(?:function\*? |class |const |let )(\w+)", re.MULTILINE)
 
 
-@pytest.mark.parametrize("scripts", [page.SCRIPTS, data_page.SCRIPTS], ids=["run", "data"])
+@pytest.mark.parametrize(
+    "scripts",
+    [page.SCRIPTS, data_page.SCRIPTS, runs_page.SCRIPTS, sweep_page.SCRIPTS],
+    ids=["run", "data", "runs", "sweep"],
+)
 def test_no_name_is_defined_twice(scripts: Sequence[str]) -> None:
     names = [
         name

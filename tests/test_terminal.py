@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espalier.terminal import Brush, visible, wants_colour
+from espalier.terminal import Brush, visible, wants_colour, width
 
 HOSTILE = "a\x1b[31mred\x1b]0;title\x07\r\x00\x9b2J\u202egnp.exe\u2028\ud800\t\x7f"
 
@@ -20,6 +20,22 @@ def test_nothing_unprintable_is_left() -> None:
     assert shown == (r"a\x1b[31mred\x1b]0;title\x07\r\x00\x9b2J\u202egnp.exe\u2028\ud800\t\x7f")
     assert visible("两行\n字\u3000é 🙂") == "两行\n字\u3000é 🙂"
     assert visible("\U000e0001") == r"\U000e0001"
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("plain", 5),
+        ("全部权重", 8),
+        ("（ＡＢ）", 8),
+        ("ｱｲ", 2),
+        ("e\u0301", 1),
+        ("ที่", 1),
+        ("🙂", 2),
+    ],
+)
+def test_columns_of_a_text(text: str, columns: int) -> None:
+    assert width(text) == columns
 
 
 @given(st.text())

@@ -319,9 +319,18 @@ def test_adapters_find_their_model_again(make: Make, tmp_path: Path) -> None:
     shutil.move(run, moved)
     found = adapted.base_source(moved / "sft" / "model")
     assert found == (moved / "base" / "model").resolve()
-    shutil.rmtree(moved / "base")
+    # A member of a sweep has links to stages that lie elsewhere, the base under another name.
+    member, shared = tmp_path / "members" / "one", tmp_path / "shared"
+    member.mkdir(parents=True)
+    shared.mkdir()
+    for one in ("base", "sft"):
+        shutil.move(moved / one, shared / f"{one}-1234")
+        (member / one).symlink_to(Path("..", "..", "shared", f"{one}-1234"))
+    found = Path(adapted.base_source(member / "sft" / "model"))
+    assert found.resolve() == (shared / "base-1234" / "model").resolve()
+    shutil.rmtree(shared / "base-1234")
     with pytest.raises(InputError, match="is not there"):
-        adapted.base_source(moved / "sft" / "model")
+        adapted.base_source(member / "sft" / "model")
     write_adapter(tmp_path / "hub", "owner/name")
     assert adapted.base_source(tmp_path / "hub") == "owner/name"
     write_adapter(tmp_path / "none", "")

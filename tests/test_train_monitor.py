@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy
 import pytest
 
 from espalier.train.monitor import Monitor, read_metrics
@@ -59,3 +62,13 @@ def test_an_alarm_is_said_once_and_recorded_each_time(
         monitor.alarm(4, "kl", "KL is 41")
     assert capsys.readouterr().out.count("KL is") == 1
     assert len((tmp_path / "alarms.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_peak_of_memory_is_this_process_s_own() -> None:
+    """`ru_maxrss` would be that of the larger process that started it."""
+    code = "import torch; from espalier.train.monitor import peak_memory_mib as peak; " \
+        "print(peak(torch.device('cpu')))"  # fmt: skip
+    held = numpy.ones(2**31, dtype=numpy.uint8)  # 2 GiB
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    del held
+    assert 50 < float(done.stdout) < 1500

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import tiny
 import yaml
 
-from espalier.cli import main
+from espalier.cli import build_parser, main
 from espalier.encoding import EncodingCounts, encode_examples
 from espalier.models import load_tokenizer, save_model
 from espalier.records import Example, Message, PreferencePair
@@ -113,6 +114,28 @@ def test_a_cut_is_shown_where_it_is(show: Show) -> None:
     assert "left out, longer than max_length 40" in out
     _, out, _ = show("--rows", "0", "--set", "train.sft.over_long=stop")
     assert "warning: training stops: over_long is stop, and 1 rows are too long" in out
+
+
+def test_a_whole_row_is_not_called_cut(show: Show) -> None:
+    _, out, _ = show("--rows", "99")
+    told = [line for line in out.splitlines() if line.startswith("row ") and " learnt" in line]
+    assert [line.partition(" ")[2][:2] for line in told if "cut to" in line] == ["2 "]
+    assert len(told) == len(rows())
+
+
+def test_data_that_are_not_there_yet_name_the_command(show: Show) -> None:
+    """The command is that of this recipe and run, to be copied; a path of `${data}` has none."""
+    words = ("--set", "train.sft.data=[curate/train.jsonl]", "--run", "my run")
+    code, _, err = show(*words)
+    assert code == 2
+    command = re.search(r"what to do: run it first: (espalier curate .*)", err)
+    assert command and "${data}" not in err
+    args = build_parser().parse_args(shlex.split(command[1])[1:])
+    assert (args.verb, args.recipe, args.run) == ("curate", "recipe.yaml", "my run")
+    assert args.overrides == ["train.sft.data=[curate/train.jsonl]"]
+    code, _, err = show("--set", "data=x", "--set", "train.sft.data=['${data}/gone.jsonl']")
+    assert code == 2
+    assert "--set data=FOLDER" in err and "espalier curate" not in err
 
 
 def test_the_seed_draws_the_rows(show: Show) -> None:

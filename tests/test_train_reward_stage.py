@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,32 @@ def test_prompts_that_differ_in_case_or_punctuation_only_are_not_split() -> None
     # `12 + 3` is another question than `12 - 3`.
     plus, minus = (pair(f"12 {sign} 3", "a", "b") for sign in "+-")
     assert reward_pairs.prompt_name(plus) != reward_pairs.prompt_name(minus)
+
+
+def test_pairs_of_one_dialogue_are_held_out_together() -> None:
+    """Parts of a split dialogue have other prompts, and much of their text in common."""
+    rows = [
+        replace(
+            pair(f"dialogue {i}, part {number}", "a", "b"),
+            meta={"part": number, "of_parts": 3, "parents": [f"d{i}"]},
+        )
+        for i in range(20)
+        for number in range(3)
+    ]
+    chosen = RewardConfig.model_validate({"validation_fraction": 0.2})
+    train, held_out = reward_pairs.split_by_prompt([(p, 1) for p in rows], chosen, 1)
+    sides = [{p.meta["parents"][0] for p in side} for side in (train, held_out)]
+    assert len(held_out) == 12 and not sides[0] & sides[1]
+    # A prompt that dialogues have in common is on one side as well.
+    common = [replace(p, prompt=pair("go on", "a", "b").prompt) for p in rows[:15:3]]
+    for seed in range(6):
+        given = [(p, 1) for p in [*rows, *common]]
+        train, held_out = reward_pairs.split_by_prompt(given, chosen, seed)
+        sides = [{p.meta["parents"][0] for p in side} for side in (train, held_out)]
+        names = [{reward_pairs.prompt_name(p) for p in side} for side in (train, held_out)]
+        assert not sides[0] & sides[1] and not names[0] & names[1]
+    kept, _, lost = reward_pairs.apart_from([(p, 1) for p in rows], [rows[0]])
+    assert lost == 3 and len(kept) == 57
 
 
 def test_a_validation_file_keeps_its_prompts_out_of_training(run: Path) -> None:

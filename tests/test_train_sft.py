@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,29 @@ def test_prompts_are_set_aside_whole() -> None:
     # Texts without a prompt are not one prompt.
     texts = [Example.make([Message("assistant", f"text {i}")]) for i in range(8)]
     assert len(set_aside(texts, 0.25, 1)[1]) == 2
+
+
+def part(dialogue: str, number: int, of: int) -> Example:
+    row = Example.single(f"{dialogue}, part {number}", "x")
+    return replace(row, meta={"part": number, "of_parts": of, "parents": [dialogue]})
+
+
+def test_parts_of_a_dialogue_are_set_aside_together() -> None:
+    rows = [part(f"d{i}", number, 4) for i in range(10) for number in range(4)]
+    train, held = set_aside(rows, 0.2, 1)
+    sides = [{row.meta["parents"][0] for row in side} for side in (train, held)]
+    assert len(held) == 8 and len(sides[1]) == 2 and not sides[0] & sides[1]
+    # A prompt that dialogues have in common is on one side as well.
+    rows += [replace(part(f"d{i}", 4, 5), messages=Example.single("go on", "x").messages)
+             for i in range(4)]  # fmt: skip
+    for seed in range(6):
+        train, held = set_aside(rows, 0.2, seed)
+        prompts = [{row.prompt for row in side} for side in (train, held)]
+        sides = [{row.meta["parents"][0] for row in side} for side in (train, held)]
+        assert held and not prompts[0] & prompts[1] and not sides[0] & sides[1]
+    # Of a file of one's own, parts of dialogues that are trained on are left out.
+    others = [part("d99", 0, 2), part(train[0].meta["parents"][0], 9, 10)]
+    assert apart_from(others, train, "all", where="") == others[:1]
 
 
 def test_validation_rows_with_a_trained_prompt_are_left_out(
@@ -228,3 +252,21 @@ def test_kill_at_any_moment_and_run_again(
     assert (folder / "model" / "model.safetensors").read_bytes() == weights
     after = untimed(folder)
     assert after == lines
+
+
+def test_limits_are_drawn_by_the_seed_and_lie_within_each_other(make: Make) -> None:
+    def rows(seed: int, limit: int, pick: str = "random") -> list[str]:
+        context = make(seed=seed, limit=limit, pick=pick)
+        return [example.id for example in sft.read_data(context).train]
+
+    everything = rows(1, 10_000)
+    assert rows(1, 10) == rows(1, 10) != rows(2, 10)
+    assert set(rows(1, 10)) < set(rows(1, 20)) < set(everything)
+    assert len(rows(1, 10)) == 10
+    assert rows(1, 10) == [row for row in everything if row in set(rows(1, 10))]
+    assert rows(1, 10, "first") == everything[:10] != rows(1, 10)
+
+
+def test_a_number_of_steps_replaces_epochs(make: Make) -> None:
+    counts = sft.run(make(steps=3, epochs=40))
+    assert counts["steps"] == 3

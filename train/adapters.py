@@ -19,6 +19,7 @@ import torch
 from espalier import adapted, own_code
 from espalier.encoding import tokenize_plain
 from espalier.errors import InputError, UsageError, require
+from espalier.hub import check_at_hand, place_of
 from espalier.models import check_source, load_model, quiet
 from espalier.train.config import SFTConfig, block_numbers
 from espalier.train.config_adapters import OtherAdapter, PromptTuning
@@ -75,9 +76,10 @@ def load_quantised(source: Path | str, options: SFTConfig, tokenizer: Any) -> An
             "bnb_4bit_compute_dtype": number,
         }
     source = check_source(source)
+    check_at_hand(source)
     with quiet():
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            source,
+            place_of(source),
             trust_remote_code=own_code.may_run(source),
             use_safetensors=True,
             dtype=number,

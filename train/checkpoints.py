@@ -51,7 +51,8 @@ def latest(folder: Path) -> Checkpoint | None:
     for path in folder.iterdir():
         unfinished = path.name.startswith(".tmp-")
         if unfinished or (_NAME.fullmatch(path.name) and not (path / MARKER).is_file()):
-            shutil.rmtree(path)
+            # Every process of a training comes here; another one may be quicker.
+            shutil.rmtree(path, ignore_errors=True)
     found = complete(folder)
     return found[-1] if found else None
 

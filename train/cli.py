@@ -50,6 +50,7 @@ def _add_preview(stages: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         _preview,
         summary="show what a stage would learn from its rows, without training",
         example="espalier train preview --recipe recipes/demo.yaml --rows 5",
+        writes=False,
     )
     add_recipe_options(preview)
     preview.add_argument(

@@ -97,6 +97,14 @@ class SFTConfig(Optimisation):
         "auto", description="Format of the data files, validation included; auto detects it."
     )
     limit: int | None = Field(None, ge=1, description="Rows to use of each file.")
+    pick: Literal["first", "random"] = Field(
+        "first",
+        description="Which rows a limit takes: the first ones of the file, or some drawn by the "
+        "stage's seed; of two limits the smaller one's rows are among the larger one's.",
+    )
+    steps: int | None = Field(
+        None, ge=1, description="Optimizer steps, instead of what follows from epochs."
+    )
     template: str | None = Field(
         None,
         description="Prompt template: a name, model (the tokenizer's chat template), or a Jinja "
@@ -237,3 +245,17 @@ class TrainConfig(Strict):
         None, description="A second reward model, used by the evaluation only."
     )
     ppo: PPOConfig | None = Field(None, description="PPO, or A2C.")
+
+    @model_validator(mode="after")
+    def _policy_of_weights(self) -> TrainConfig:
+        if self.sft is None or self.ppo is None or self.ppo.model != "sft":
+            return self
+        adapter = self.sft.adapter
+        prefix = adapter is not None and adapter.kind == "prefix"
+        if prefix or self.sft.prompt_tuning is not None:
+            name = "sft.adapter.kind: prefix" if prefix else "sft.prompt_tuning"
+            raise ValueError(
+                f"{name} with ppo: virtual tokens can't be merged into the weights that PPO goes "
+                "on from; train sft otherwise, or give ppo.model another model"
+            )
+        return self

@@ -22,6 +22,11 @@ class DataSource(Strict):
     )
     limit: int | None = Field(None, ge=1, description="Rows to use of it; else those of `limit`.")
     format: str | None = Field(None, description="Its format; else that of `format`.")
+    where: dict[str, str | list[str]] = Field(
+        default_factory=dict,
+        description="Only the rows whose meta say so: a field and its value, or one of several "
+        "values, as {group: reasoning} or {source: [t0, dolly]}; a limit is taken of these.",
+    )
 
 
 class Curriculum(Strict):

@@ -68,6 +68,13 @@ class RewardConfig(Optimisation):
         "the scores' mean near zero and leaves their difference alone.",
     )
     margin: bool = Field(True, description="Use the pairs' margins where they have one.")
+    flip: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Swap the answers of this share of the training pairs, drawn by the seed, for "
+        "experiments on wrong labels. Those that the accuracy is measured on stay as they are.",
+    )
     group_rankings: bool = Field(
         False,
         description="Pairs of one ranking are one example: each answer goes through the model "

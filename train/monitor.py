@@ -128,9 +128,22 @@ def peak_memory_mib(device: Any) -> float:
         import torch
 
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    return round(_peak_resident() / 2**20, 1)
+
+
+def _peak_resident() -> int:
+    """The most resident memory of this process so far, in bytes."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        status = ""
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 2**10
+    # On Linux this one would be that of the process that started this one, where it was larger.
+    # It counts in KiB there, in bytes on macOS.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts in KiB, macOS in bytes.
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+    return peak if sys.platform == "darwin" else peak * 2**10
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:

@@ -120,7 +120,7 @@ class Looked:
             if len(whole) > self.limit and self.over_long != "truncate":
                 return f"{about}; left out, longer than max_length {self.limit}"
             return f"{about}; left out, no token to train on"
-        if kept is not whole:
+        if len(kept) < len(whole):
             return f"{about}; cut to {len(kept):,}, {kept.targets:,} learnt"
         return about
 
@@ -166,8 +166,9 @@ def _row_lines(looked: Looked, held_back: int) -> Iterator[str]:
 
 def _step_lines(options: SFTConfig, rows: int) -> Iterator[str]:
     per_epoch = -(-rows // options.minibatch)
-    total = math.ceil(options.epochs * per_epoch)
-    epochs = "1 epoch" if options.epochs == 1 else f"{options.epochs:g} epochs"
+    passes = options.epochs if options.steps is None else options.steps / per_epoch
+    total = options.steps or math.ceil(passes * per_epoch)
+    epochs = "1 epoch" if passes == 1 else f"{passes:.3g} epochs"
     yield line(
         "steps",
         f"{per_epoch:,} an epoch (minibatches of {options.minibatch}), {total:,} in {epochs}",

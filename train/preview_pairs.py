@@ -15,6 +15,7 @@ from espalier.run import StageContext
 from espalier.templates import Template
 from espalier.terminal import Brush, visible
 from espalier.train.config_rl import RewardConfig
+from espalier.train.label_noise import swap_labels
 from espalier.train.preview_rows import (
     length_lines,
     line,
@@ -35,6 +36,7 @@ def preview_pairs(context: StageContext, brush: Brush, count: int, seed: int) ->
     tokenizer, template = reading_of(context, source)
     new = new_markers(tokenizer, template.special_tokens)
     train, held_out, leaked = split(context, reward_seed(context))
+    train, swapped = swap_labels(train, options.flip, reward_seed(context))
     limit = min(options.max_length, position_limit(source) or options.max_length)
     try:
         rows, lost = encode_pairs(tokenizer, template, train, limit, options)
@@ -46,7 +48,8 @@ def preview_pairs(context: StageContext, brush: Brush, count: int, seed: int) ->
     yield f"{legend}; {brush.note('score')}: it is read at the token before"
     for number in sorted(chosen):
         yield ""
-        yield from _pair_lines(tokenizer, template, train[number], limit, options, brush)
+        note = ", labels swapped" if train[number].id in swapped else ""
+        yield from _pair_lines(tokenizer, template, train[number], limit, options, brush, note)
     yield ""
     sides = [((*p.prompt, Message("assistant", p.chosen)), p.meta) for p in train[:100]]
     encoded = encode_answers(tokenizer, template, sides)
@@ -57,6 +60,9 @@ def preview_pairs(context: StageContext, brush: Brush, count: int, seed: int) ->
     yield line(
         "pairs", f"{len(train):,}: {len(rows):,} to train on, {len(held_out):,} held out{extra}"
     )
+    if swapped:
+        used = sum(row.id in swapped for row in rows)
+        yield line("", f"{used:,} with swapped labels (flip: {options.flip:g})")
     if any(lost.values()):
         yield line("", ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in lost.items()))
     lengths = {"chosen": [len(r.chosen) for r in rows], "rejected": [len(r.rejected) for r in rows]}
@@ -80,6 +86,7 @@ def _pair_lines(
     limit: int,
     options: RewardConfig,
     brush: Brush,
+    note: str,
 ) -> Iterator[str]:
     margin = f", margin {pair.margin:g}" if pair.margin is not None and options.margin else ""
     try:
@@ -88,7 +95,7 @@ def _pair_lines(
         same = pair.chosen == pair.rejected
         yield f"pair {visible(pair.id)}: left out, {'equal answers' if same else 'too long'}"
         return
-    yield f"pair {visible(pair.id)}{margin}"
+    yield f"pair {visible(pair.id)}{margin}{note}"
     sides = (("chosen", row.chosen, pair.chosen), ("rejected", row.rejected, pair.rejected))
     for name, ids, answer in sides:
         turns = (*pair.prompt, Message("assistant", answer))

@@ -22,6 +22,7 @@ from espalier.templates import Template, template_of
 from espalier.train import checkpoints
 from espalier.train.config_parts import Validation
 from espalier.train.config_rl import RewardConfig
+from espalier.train.label_noise import swap_labels
 from espalier.train.reward_pairs import (
     EncodedPair,
     EncodedRanking,
@@ -78,9 +79,11 @@ def run(context: StageContext) -> dict[str, Any]:
     fit_to_tokenizer(model, tokenizer)
     limit = length_limit(context, model)
     train, held_out, leaked = split(context, seed)
+    train, swapped = swap_labels(train, options.flip, seed)
     pairs, lost = encode_pairs(tokenizer, template, train, limit, options)
     checks, _ = encode_pairs(tokenizer, template, held_out, limit, options)
     lost |= {"held_out_prompt": leaked} if leaked else {}
+    flipped = sum(pair.id in swapped for pair in pairs)
     rows = rows_of(pairs, options)
     check_rankings(rows, options, context.stage)
     wrapped = prepared(model, options, seed, new)
@@ -88,6 +91,7 @@ def run(context: StageContext) -> dict[str, Any]:
     say(
         f"  {len(pairs):,} pairs to train on, {len(checks):,} held out, {sum(lost.values()):,} "
         f"lost, template {template.name}{', prompts shared' if task.shared else ''}"
+        + (f", {flipped:,} with swapped labels" if flipped else "")
     )
     result = fit(
         wrapped,
@@ -109,6 +113,10 @@ def run(context: StageContext) -> dict[str, Any]:
     accuracy, normal = measure(model, tokenizer, checks, options.token_budget)
     if options.keep_best:
         accuracy["reliability"].append("The best weights were chosen on these very pairs.")
+    if flipped:
+        accuracy["reliability"].append(
+            f"The labels of {flipped:,} of {len(pairs):,} training pairs were swapped on purpose."
+        )
     atomic_write_json(context.folder / ACCURACY, accuracy)
     save_model(model, tokenizer, template.name, context.folder / "model")
     atomic_write_json(context.folder / "model" / NORMALISATION, normal)
@@ -121,6 +129,7 @@ def run(context: StageContext) -> dict[str, Any]:
         **result,
         "pairs": len(pairs),
         "lost": lost,
+        "flipped": flipped,
         "template": template.name,
         "shared_prompts": task.shared,
         "accuracy": accuracy["accuracy"],
@@ -134,6 +143,7 @@ def plan(context: StageContext) -> list[str]:
     names = ", ".join(source.path for source in pair_sources(context))
     how = f"from {start_of(context)}, {options.epochs:g} epochs over {names}"
     how += ", whole rankings" if options.group_rankings else ""
+    how += f", {options.flip:.0%} of the labels swapped" if options.flip else ""
     how += f", adapters of rank {options.lora.r}" if options.lora is not None else ""
     return [how]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -19,6 +18,7 @@ from typing import Any
 
 import torch
 
+from espalier import user_code
 from espalier.errors import InputError, StageError, UsageError
 from espalier.files import hash_file
 from espalier.models import load_model, load_tokenizer
@@ -169,14 +169,10 @@ def _takes_lists(function: Callable[..., Any]) -> bool:
 
 
 def _failed(name: str, error: Exception, where: str) -> StageError:
-    # The first frame is ours, the last may be deep in a library: the first of theirs says most.
-    frames = traceback.extract_tb(error.__traceback__)[1:]
-    line = f", line {frames[0].lineno} of {frames[0].filename}" if frames else ""
-    reason = str(error).strip().split("\n")[0]
+    line = user_code.line_of(error)
     return StageError(
-        f"The reward function '{name}' failed: {type(error).__name__}"
-        + (f": {reason}" if reason else ""),
-        where=where + line,
+        f"The reward function '{name}' failed: {user_code.in_words(error)}",
+        where=where + (f", {line}" if line else ""),
         expected="a number for every answer, an empty or wrong one too",
         hint="correct the function and run the stage again; the last checkpoint is kept "
         "(a changed file counts as another reward: the stage begins anew, and the work so far "

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from espalier.encoding import Encoded, truncate_prompt
 from espalier.errors import StageError
-from espalier.records import Message, PreferencePair, messages_id
+from espalier.records import Message, PreferencePair, dialogue_of, messages_id
 from espalier.rewarding import answer_tokens, encode_answers
 from espalier.run import StageContext
 from espalier.templates import Template
+from espalier.together import together
 from espalier.train.config_rl import PairSource, RewardConfig
 from espalier.train.validation_rows import turns_name
 
@@ -123,18 +123,19 @@ def split_by_prompt(
 ) -> tuple[list[PreferencePair], list[PreferencePair]]:
     """(training pairs, each as often as its file says; held-out pairs): no prompt is in both.
 
-    Prompts that differ in width, case, spacing or punctuation only are one prompt.
+    Prompts that differ in width, case, spacing or punctuation only are one prompt, and so are the
+    parts of a dialogue that was split.
     """
-    groups: dict[str, list[Weighted]] = defaultdict(list)
-    for pair, weight in pairs:
-        groups[prompt_name(pair)].append((pair, weight))
-    names = list(groups)
-    random.Random(f"{seed}:held out").shuffle(names)
+    groups = together((prompt_name(pair), dialogue_of(pair)) for pair, _ in pairs)
+    left = list(range(len(groups)))
+    random.Random(f"{seed}:held out").shuffle(left)
+    left.sort(key=lambda number: not groups[number].linked)
     wanted = min(options.validation_limit, round(len(pairs) * options.validation_fraction))
     held_out: list[PreferencePair] = []
-    while names and len(held_out) < max(wanted, 1):
-        held_out += [pair for pair, _ in groups.pop(names.pop())]
-    train = [pair for group in groups.values() for pair, weight in group for _ in range(weight)]
+    while left and len(held_out) < max(wanted, 1):
+        held_out += [pairs[place][0] for place in groups[left.pop()].places]
+    kept = [pairs[place] for number in sorted(left) for place in groups[number].places]
+    train = [pair for pair, weight in kept for _ in range(weight)]
     if not train:
         raise StageError(
             f"{len(pairs):,} preference pairs are too few to train on and to measure with.",
@@ -147,10 +148,15 @@ def split_by_prompt(
 def apart_from(
     pairs: Sequence[Weighted], held_out: Sequence[PreferencePair]
 ) -> tuple[list[PreferencePair], list[PreferencePair], int]:
-    """Training pairs, each as often as its file says, without those on a held-out prompt;
-    the held-out pairs; and how many were left out."""
+    """Training pairs, each as often as its file says, without those on a held-out prompt or of
+    the same dialogue; the held-out pairs; and how many were left out."""
     names = {prompt_name(pair) for pair in held_out}
-    kept = [(pair, weight) for pair, weight in pairs if prompt_name(pair) not in names]
+    dialogues = {dialogue_of(pair) for pair in held_out} - {None}
+    kept = [
+        (pair, weight)
+        for pair, weight in pairs
+        if prompt_name(pair) not in names and dialogue_of(pair) not in dialogues
+    ]
     train = [pair for pair, weight in kept for _ in range(weight)]
     for found, what in ((train, "train on"), (held_out, "validate with")):
         if not found:

@@ -33,7 +33,7 @@ from espalier.train.sources import (
     template_input,
     template_name,
 )
-from espalier.train.validation_rows import apart_from, prompt_of, set_aside
+from espalier.train.validation_rows import apart_from, set_aside
 
 
 def inputs(context: StageContext) -> dict[str, Path]:
@@ -88,6 +88,7 @@ def run(context: StageContext) -> dict[str, Any]:
         sample_every=options.sample_every,
         packing=options.packing,
         order=order,
+        steps=options.steps,
     )
     folder = context.folder / "model"
     if adapters.keeps_adapters(options):
@@ -214,7 +215,9 @@ def read_data(context: StageContext) -> Data:
     options: SFTConfig = context.options
     validation = options.validation
     sources = data_sources(options.data)
-    train, origins = read_sources(context, sources, format=options.format, limit=options.limit)
+    train, origins = read_sources(
+        context, sources, format=options.format, limit=options.limit, pick=options.pick
+    )
     name = "data"
     if validation.data:
         files = data_files(context, [validation.data])
@@ -223,7 +226,7 @@ def read_data(context: StageContext) -> Data:
         name = "fraction"
         pairs = list(zip(train, origins, strict=True))
         left, aside = set_aside(
-            pairs, validation.fraction, stage_seed(context), prompt=lambda pair: prompt_of(pair[0])
+            pairs, validation.fraction, stage_seed(context), example=lambda pair: pair[0]
         )
         train, origins = [e for e, _ in left], [n for _, n in left]
         held_back = [e for e, _ in aside]

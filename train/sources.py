@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from espalier.errors import InputError
 from espalier.records import Example
 from espalier.run import StageContext
 from espalier.template_files import template_inputs, template_path
 from espalier.train.config_data import DataSource
+
+Pick = Literal["first", "random"]
 
 MODEL_STAGES = ("base", "sft", "reward", "reward_eval", "ppo")
 
@@ -59,12 +63,19 @@ def data_files(context: StageContext, names: Sequence[str]) -> dict[str, Path]:
                 "A data file of the recipe is not there.",
                 where=str(path),
                 expected=f"the file '{name}' of section 'train.{context.stage}'",
-                hint="run `espalier curate` first, or give --set data=FOLDER for ${data}"
-                if "${data}" in name or name.startswith("curate/")
-                else "correct the path in the recipe",
+                hint=_missing(name),
             )
         found[name] = path
     return found
+
+
+def _missing(name: str) -> str:
+    """What to do where the file of this name is not there."""
+    if "${data}" in name:
+        return "give the folder of the data with --set data=FOLDER, or at `data` of the recipe"
+    if name.startswith("curate/"):
+        return "run it first: espalier curate --recipe RECIPE"
+    return "correct the path in the recipe"
 
 
 def data_sources(entries: Sequence[str | DataSource]) -> list[DataSource]:
@@ -81,19 +92,29 @@ def read_sources(
     *,
     format: str = "auto",
     limit: int | None = None,
+    pick: Pick = "first",
 ) -> tuple[list[Example], list[int]]:
     """All examples in order, and for each the number of its source.
 
-    `format` and `limit` hold for sources without their own. Raises InputError for a file that
-    is not there.
+    `format` and `limit` hold for sources without their own; `pick` says which rows a limit takes
+    (see `SFTConfig.pick`). Raises InputError for a file that is not there.
     """
     examples: list[Example] = []
     numbers: list[int] = []
     paths = data_files(context, [source.path for source in sources])
     for number, source in enumerate(sources):
+        most = source.limit or limit
         found = read_rows(
-            [paths[source.path]], format=source.format or format, limit=source.limit or limit
+            [paths[source.path]],
+            format=source.format or format,
+            limit=most if pick == "first" and not source.where else None,
         )
+        if source.where:
+            found = matching(found, source.where, source.path)
+        if most is not None and pick == "random":
+            found = drawn(found, most, f"{stage_seed(context)}:{number}:rows")
+        elif most is not None:
+            found = found[:most]
         examples += found
         numbers += [number] * len(found)
     return examples, numbers
@@ -108,6 +129,35 @@ def read_rows(
     return [
         example for path in paths for example in read_examples(path, format=format, limit=limit)
     ]
+
+
+def matching(
+    rows: Sequence[Example], where: Mapping[str, str | list[str]], path: str
+) -> list[Example]:
+    """The rows whose meta have, in each field of `where`, its value or one of its values.
+
+    Raises InputError, with the values that there are, where no row has.
+    """
+    left = list(rows)
+    for field, wanted in where.items():
+        values = [wanted] if isinstance(wanted, str) else wanted
+        known = sorted({str(row.meta[field]) for row in left if field in row.meta})
+        left = [row for row in left if str(row.meta.get(field)) in values]
+        if not left:
+            raise InputError(
+                f"No row has {' or '.join(values) or 'any value'} in meta.{field}.",
+                where=path,
+                expected=f"one of {', '.join(known[:10])}" if known else "rows with this field",
+                hint="correct `where` of this file in the recipe",
+            )
+    return left
+
+
+def drawn(rows: Sequence[Example], count: int, seed: str) -> list[Example]:
+    """`count` of the rows, in their order; those of a smaller count are among a larger one's."""
+    order = list(range(len(rows)))
+    random.Random(seed).shuffle(order)
+    return [rows[place] for place in sorted(order[:count])]
 
 
 def stage_seed(context: StageContext) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
 from espalier.errors import StageError
-from espalier.records import UNTRAINED, Example, Message, messages_id
+from espalier.records import UNTRAINED, Example, Message, dialogue_of, messages_id
 from espalier.text import normalise
+from espalier.together import together
 
 Row = TypeVar("Row")
 
@@ -47,12 +47,16 @@ def _name_before(example: Example, place: int) -> str:
 
 
 def set_aside(
-    rows: Sequence[Row], fraction: float, seed: int, *, prompt: Callable[[Any], str] = prompt_of
+    rows: Sequence[Row],
+    fraction: float,
+    seed: int,
+    *,
+    example: Callable[[Any], Example] = lambda row: row,
 ) -> tuple[list[Row], list[Row]]:
     """(training rows, validation rows), the latter drawn by the seed; both keep their order.
 
-    Prompts are drawn whole: rows of one `prompt` are on one side. Raises StageError where that
-    leaves nothing on either side.
+    Prompts, and dialogues that were split into parts, are drawn whole; `example` gives the one of a
+    row. Raises StageError where that leaves nothing on either side.
     """
     count = round(len(rows) * fraction)
     if not 0 < count < len(rows):
@@ -60,16 +64,13 @@ def set_aside(
             f"A validation fraction of {fraction} of {len(rows):,} rows is {count} rows.",
             hint="choose another fraction",
         )
-    places: dict[str, list[int]] = defaultdict(list)
-    for place, row in enumerate(rows):
-        places[prompt(row)].append(place)
-    groups = list(places.values())
+    examples = [example(row) for row in rows]
+    groups = together((prompt_of(one), dialogue_of(one)) for one in examples)
+    drawn = random.Random(f"{seed}:validation").sample(groups, min(count, len(groups)))
     chosen: set[int] = set()
-    for number in random.Random(f"{seed}:validation").sample(
-        range(len(groups)), min(count, len(groups))
-    ):
+    for group in sorted(drawn, key=lambda group: group.linked):
         if len(chosen) < count:
-            chosen.update(groups[number])
+            chosen.update(group.places)
     if len(chosen) == len(rows):
         raise StageError(
             f"All {len(rows):,} rows are on the {len(groups):,} prompts of a validation fraction "
@@ -88,16 +89,21 @@ def apart_from(
     *,
     where: str,
 ) -> list[Example]:
-    """The validation rows whose prompt is not trained on.
+    """The validation rows whose prompt is not trained on, nor another part of their dialogue.
 
     Raises StageError, which names the option `where`, if that is none of them.
     """
     learnt = {name for example in train for name in prompts_of(example, train_on)}
-    kept = [example for example in held_back if prompt_of(example) not in learnt]
+    split = {dialogue_of(example) for example in train} - {None}
+    kept = [
+        example
+        for example in held_back
+        if prompt_of(example) not in learnt and dialogue_of(example) not in split
+    ]
     if held_back and not kept:
         raise StageError(
             f"Each of the {len(held_back):,} validation rows has a prompt that is trained on as "
-            "well, so their loss would say nothing.",
+            "well, or is a part of a dialogue that is: their loss would say nothing.",
             where=where,
             expected="rows on other prompts than those of the training data",
             hint="name another file, or give validation.fraction, which sets prompts aside",

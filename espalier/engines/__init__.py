@@ -84,7 +84,11 @@ def _open_local(spec: EngineSpec, seed: int) -> Engine:
         from espalier.engines.vllm_server import ServerEngine
 
         return ServerEngine(spec, seed)
+    if spec.engine == "function":
+        from espalier.engines.function import FunctionEngine
+
+        return FunctionEngine(spec.model, seed, spec.options)
     raise UsageError(
         f"There is no engine '{spec.engine}'.",
-        expected="offline, transformers, openai, vllm or vllm-server",
+        expected="offline, transformers, openai, vllm, vllm-server or function",
     )

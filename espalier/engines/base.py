@@ -164,13 +164,17 @@ class EngineSpec(BaseModel):
         }
     )
 
-    engine: Literal["offline", "transformers", "openai", "vllm", "vllm-server"] = Field(
+    engine: Literal["offline", "transformers", "openai", "vllm", "vllm-server", "function"] = Field(
         "offline",
         description="offline (embedded, synthetic), transformers (a local model), "
         "openai (any OpenAI-compatible API), vllm (a local model, in a child process), "
-        "vllm-server (a local model, served by vLLM over HTTP).",
+        "vllm-server (a local model, served by vLLM over HTTP), function (one of your own).",
     )
-    model: str = Field("espalier-offline", description="Model name, hub name or folder.")
+    model: str = Field(
+        "espalier-offline",
+        description="Model name, hub name or folder; of a function file.py:function or "
+        "package.module:function.",
+    )
     base_url: str | None = Field(None, description="API address, e.g. http://localhost:8000/v1.")
     api_key_env: str = Field(
         "OPENAI_API_KEY", description="Environment variable that holds the key (never the key)."

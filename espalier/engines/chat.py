@@ -17,6 +17,7 @@ from espalier.adapted import base_source, is_adapter
 from espalier.engines.base import Completion, FinishReason, Request, Usage
 from espalier.errors import InputError
 from espalier.files import hash_file
+from espalier.hub import place_of
 from espalier.models import load_config, load_tokenizer
 from espalier.records import Messages
 from espalier.templates import TEMPLATE_FILE, Template, get_template, template_of
@@ -120,7 +121,7 @@ def _generation_config(source: str) -> GenerationConfig | None:
     from transformers import GenerationConfig
 
     try:
-        return GenerationConfig.from_pretrained(source)
+        return GenerationConfig.from_pretrained(place_of(source))
     except OSError:
         pass  # many folders have none
     try:

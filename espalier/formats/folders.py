@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from espalier.formats.tables import plain, table_rows
 
 _STATE = "state.json"
 _SPLITS = "dataset_dict.json"
+# What lies beside the `config.json` of a model: its tokenizer or its weights.
+_OF_A_MODEL = ("tokenizer", ".safetensors", "pytorch_model")
 
 
 def check_folder(path: Path) -> str:
@@ -25,6 +28,13 @@ def check_folder(path: Path) -> str:
         note = f", not {', '.join(others)}" if others else ""
         return f"the folder has a {_SPLITS}; read is the split {split}{note}"
     inside = sorted(item.name for item in path.iterdir())
+    if _is_model(inside):
+        raise InputError(
+            "The folder is a model, not a dataset.",
+            where=str(path),
+            expected="a dataset file, or a folder written by save_to_disk",
+            hint=f"it goes beside the data: espalier new FILE --model {shlex.quote(str(path))}",
+        )
     files = [name for name in inside if any(suffix in name for suffix in SUFFIXES)]
     raise InputError(
         "The folder is no dataset.",
@@ -33,6 +43,12 @@ def check_folder(path: Path) -> str:
         hint=f"give one of its files: {', '.join(files[:5])}"
         if files
         else f"it holds {', '.join(inside[:5]) or 'nothing'}; give a file or another folder",
+    )
+
+
+def _is_model(inside: list[str]) -> bool:
+    return "adapter_config.json" in inside or (
+        "config.json" in inside and any(part in name for name in inside for part in _OF_A_MODEL)
     )
 
 

@@ -13,7 +13,8 @@
 //   answers.prompt(row)            string, or null where there is none
 //   answers.reference(row)         string or null
 //   answers.answer(model, row)     string, or null where the model gave none; model is a name
-//   answers.column(name)           one value a row, string or null: "category", "language", "source"
+//   answers.columns                fields of the prompts: "language", "category", "source", and others
+//   answers.column(name)           one value a row, string or null
 //   answers.lengths                of the prompts, in words (characters of Chinese), a number a row
 //   answers.metrics                [{name, label, format, higher_is_better, tested, binary}]
 //   answers.values(metric, model)  Float64Array, a value a row, NaN where there is none; or null
@@ -26,6 +27,7 @@
 //
 // Arrays and typed arrays are shared: read them, never write.
 
+const COLUMNS = ["language", "category", "source"];
 let openedAnswers = null;
 
 function openAnswers() {
@@ -84,6 +86,7 @@ class Answers {
     this.count = head.ids.length;
     this.withText = texts.length;
     this.lengths = head.lengths;
+    this.columns = [...COLUMNS, ...Object.keys(head.labels).filter((name) => !COLUMNS.includes(name))];
     // Where the texts of a row stand; -1 where they are left out.
     this.#places = new Int32Array(this.count).fill(-1);
     for (let i = 0; i < texts.length; i += 1) this.#places[head.texts?.[i] ?? i] = i;
@@ -125,7 +128,8 @@ class Answers {
   }
 
   column(name) {
-    return this.#head.labels[name] ?? new Array(this.count).fill(null);
+    const { labels } = this.#head;
+    return Object.hasOwn(labels, name) ? labels[name] : new Array(this.count).fill(null);
   }
 
   values(metric, model) {

@@ -58,8 +58,8 @@ class Browser {
   }
 
   update() {
-    const { pattern, plain } = compileSearch(get(this.key("q")));
-    this.hint.textContent = plain ? t("dp.bad_regex") : "";
+    const { pattern, plain, slow } = compileSearch(get(this.key("q")));
+    this.hint.textContent = plain ? t(slow ? "answers.slow_regex" : "dp.bad_regex") : "";
     const chosen = this.fields.map((item) => [item, this.choice(item)]).filter(([, value]) => value !== "");
     const kept = this.items.filter(
       (item) =>

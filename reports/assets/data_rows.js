@@ -58,6 +58,7 @@ function fileField(lineage, shown) {
 
 // One row above the list, with its story; the way back through the rows that were open before.
 function openRow(view, lineage, streams, row, open) {
+  bringIn(view.place);
   const before = view.trail.at(-1);
   if (before !== row) view.trail.push(row);
   state.at = "rows";

@@ -7,7 +7,7 @@ const DATA_KEYS = ["row.", "reject.", "pair.", "shared."];
 // `prompts`: whether prompts of the evaluation are among the rows.
 async function startData({ atOnce = false, prompts = false } = {}) {
   dataKept.prompts = prompts;
-  const roots = [...document.querySelectorAll("[data-browser]")];
+  const roots = everywhere("[data-browser]");
   dataKept.observer?.disconnect();
   dataKept.rows = null;
   if (!roots.length) return;
@@ -39,7 +39,7 @@ async function showData() {
 
 async function unpackedData() {
   const say = (text) => {
-    for (const root of document.querySelectorAll("[data-browser]")) {
+    for (const root of everywhere("[data-browser]")) {
       refill(root, el("p", { class: "empty", role: "status" }, text));
     }
   };

@@ -20,20 +20,14 @@ function startDistributions(view) {
   openAnswers().then(
     (answers) => {
       view.answers = answers;
-      if (answers) nameMetrics(answers, view.summary);
       drawDistributions(view);
+      // Win rates are counted over the answers.
+      if (get("tint") === "wins") drawSlices(view);
     },
     () => {
       // What is wrong with the answers is said where they are shown.
     },
   );
-}
-
-// Answers are packed once for all languages: their metrics are called as the summary calls them.
-function nameMetrics(answers, summary) {
-  for (const metric of answers.metrics) {
-    metric.label = summary.metrics.find((one) => one.name === metric.name)?.label ?? metric.label;
-  }
 }
 
 function drawDistributions(view) {
@@ -43,7 +37,7 @@ function drawDistributions(view) {
   if (!metrics.length) return;
   const metric = metrics.find((one) => one.name === get("spread")) ?? metrics[0];
   refill(byId("spread-metric"), metrics.map((one) => option(one.name, one.label, metric.name)));
-  const differences = get("spreads") === "differences" && answers.models.includes(baseline);
+  const differences = get("spreads") === "differences" && summary.models.length > 1 && answers.models.includes(baseline);
   byId("spread-intro").textContent = t(differences ? "overview.spread_differences" : "overview.spread_intro", { baseline: labelOf(summary, baseline) });
   const columns = summary.models
     .filter((model) => answers.models.includes(model.name) && !(differences && model.name === baseline))

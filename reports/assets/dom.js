@@ -30,7 +30,20 @@ function fill(node, attributes, children) {
   return node;
 }
 
-const byId = (id) => document.getElementById(id);
+// The templates of parts that are far from the window, by part (late.js).
+const waiting = new Map();
+
+function byId(id) {
+  return document.getElementById(id) ?? inWaiting((content) => content.getElementById(id)).find(Boolean) ?? null;
+}
+
+// All nodes that match, in the document and in parts that wait.
+function everywhere(selector) {
+  const away = inWaiting((content) => [...content.querySelectorAll(selector)]);
+  return [...document.querySelectorAll(selector), ...away.flat()];
+}
+
+const inWaiting = (look) => [...waiting.values()].map(({ template }) => look(template.content));
 
 function refill(node, ...children) {
   node.replaceChildren(...children.flat(Infinity).filter((child) => child !== null));

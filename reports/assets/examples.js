@@ -1,11 +1,13 @@
 // The examples: every model's answer to every prompt, side by side. What the reader chose stands
-// in the address: mode, a, b, metric, sort, q, where, hide, view, diff, row.
+// in the address: mode, a, b, metric, least, sort, q, where, hide, view, diff, row.
 //
 // `openExamples(filter)` leads from a chart to the examples behind it. `filter` may have `mode`,
-// `a`, `b`, `metric`, `sort`, `q`, `where` (conditions of examples_where.js), `row` (an id); what it does
-// not have falls back to its default.
+// `a`, `b`, `metric`, `least`, `sort`, `q`, `where` (conditions of examples_where.js), `row` (an id); what
+// it does not have falls back to its default.
 
-const ASKED = ["mode", "a", "b", "metric", "sort", "q", "where"];
+const ASKED = ["mode", "a", "b", "metric", "least", "sort", "q", "where"];
+// Modes in which one model wins.
+const WINS = ["a", "b"];
 const examplesNow = { page: null };
 
 async function startExamples(core) {
@@ -19,7 +21,16 @@ async function startExamples(core) {
     refill(root, el("p", { class: "empty", role: "status" }, t(error.code === "unsupported" ? "answers.unsupported" : "answers.broken")));
     return;
   }
-  if (answers) examplesNow.page = new Examples(root, answers, core);
+  if (!answers) return;
+  nameMetrics(answers, core.summary);
+  examplesNow.page = new Examples(root, answers, core);
+}
+
+// Answers are packed once for all languages: their metrics are called as the summary calls them.
+function nameMetrics(answers, summary) {
+  for (const metric of answers.metrics) {
+    metric.label = summary?.metrics.find((one) => one.name === metric.name)?.label ?? metric.label;
+  }
 }
 
 function openExamples(filter = {}) {
@@ -82,8 +93,9 @@ class Examples {
     this.shown = shown.length ? shown : answers.models;
     this.view = this.choice("view", VIEWS);
     this.diff = this.choice("diff", DIFFS);
-    const { pattern, plain } = compileSearch(get("q"));
+    const { pattern, plain, slow } = compileSearch(get("q"));
     this.plain = plain;
+    this.slow = slow;
     const pair = {
       a: this.choice("a", answers.models),
       b: this.choice("b", answers.models),
@@ -98,6 +110,15 @@ class Examples {
       judges: judgesOf(answers, pair, this.summary),
     };
     this.ask.mode = this.choice("mode", this.modes());
+    this.steps = WINS.includes(this.ask.mode) ? leastSteps(answers, this.ask) : null;
+    const least = Number(get("least"));
+    this.ask.least = this.steps && least > 0 && Number.isFinite(least) ? least : 0;
+  }
+
+  // A difference of the chosen metric, as it is shown.
+  sizeWords(size) {
+    const metric = this.judging.find((one) => one.name === this.ask.metric);
+    return metricNumber(metric, size, [this.steps.step]) + pointsOf(metric);
   }
 
   modes() {
@@ -112,9 +133,11 @@ class Examples {
   }
 
   sorts() {
-    const judged = this.several && this.judging.length > 0;
+    const judged = this.judging.length > 0;
+    const compared = judged && this.several;
     const timed = this.answers.models.some((name) => this.answers.facts("seconds", name));
-    return SORTS.filter((sort) => (judged || ["set", "long", "slow"].includes(sort)) && (sort !== "slow" || timed));
+    const allowed = { gap: compared, a: compared, b: compared, low: judged, high: judged, slow: timed };
+    return SORTS.filter((sort) => allowed[sort] ?? true);
   }
 
   modeLabel(mode) {
@@ -145,7 +168,9 @@ class Examples {
   // --- what the reader does -------------------------------------------------------------------------
 
   change(values) {
-    set({ row: "", ...values }, this.defaults);
+    // How much is much differs from metric to metric, and nobody wins in the other modes.
+    const kept = !("metric" in values) && (!("mode" in values) || WINS.includes(values.mode));
+    set({ row: "", ...(kept ? {} : { least: "" }), ...values }, this.defaults);
     this.update();
   }
 
@@ -185,7 +210,7 @@ class Examples {
   showColumn(name, on) {
     const shown = this.answers.models.filter((one) => (one === name ? on : this.shown.includes(one)));
     const hidden = shown.length ? this.answers.models.filter((one) => !shown.includes(one)) : [];
-    this.change({ hide: hidden.map(encodeURIComponent).join(",") });
+    this.change({ hide: hidden.map(encoded).join(",") });
   }
 
   reset() {
@@ -230,6 +255,13 @@ class Examples {
     this.frame.again(index);
   }
 
+  // Close what is open, wherever the reader is.
+  shut() {
+    this.open = "";
+    set({ row: "" });
+    this.frame.again(this.at);
+  }
+
   // To the example at `index`; where one is open, it is opened in its place.
   go(index) {
     const to = Math.max(0, Math.min(index, this.rows.length - 1));
@@ -261,18 +293,12 @@ class Examples {
 
   copyLink(row) {
     const id = this.answers.id(row);
-    const kept = this.open;
+    const kept = { at: state.at, row: this.open };
+    state.at = "answers";
     set({ row: id });
     const address = location.href;
-    set({ row: kept });
+    state.at = kept.at;
+    set({ row: kept.row });
     return this.copyText(address);
-  }
-}
-
-function unescaped(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
   }
 }

@@ -4,6 +4,7 @@ function exampleChips(page) {
   const { ask } = page;
   const chips = [];
   if (ask.mode !== "all") chips.push([page.modeLabel(ask.mode), () => page.change({ mode: "" })]);
+  if (ask.least) chips.push([t("examples.at_least", { size: page.sizeWords(ask.least) }), () => page.change({ least: "" })]);
   if (get("q")) chips.push([`“${get("q")}”`, () => page.change({ q: "" })]);
   ask.where.forEach((one, i) => {
     chips.push([conditionWords(page, one), () => page.setWhere(ask.where.filter((_, j) => j !== i))]);
@@ -38,8 +39,7 @@ function conditionWords(page, one) {
   const metric = page.answers.metrics.find((item) => item.name === one.metric);
   const colon = t("examples.colon");
   if (one.kind === "is") {
-    const values = one.values.map((value) => (value === "" ? t("examples.none") : value));
-    return known(`examples.column_${one.column}`, one.column) + colon + values.join(", ");
+    return columnWords(one.column) + colon + one.values.map(valueWords).join(t("list.comma"));
   }
   if (one.kind === "length") return t("answers.length") + colon + boundWords(one, whole);
   if (one.kind === "score") return `${label(one.model)} · ${metric.label}${colon}${boundWords(one, (value) => rowNumberPlain(metric, value))}`;
@@ -50,6 +50,10 @@ function conditionWords(page, one) {
   if (one.kind === "verdict") return verdictWords(page, one);
   return t("examples.chosen_rows", { count: whole(one.ids.length) });
 }
+
+const columnWords = (column) => known(`examples.column_${column}`, column);
+
+const valueWords = (value) => (value === "" ? t("examples.none") : groupLabel(value));
 
 const rowNumberPlain = (metric, value) => metricNumber(metric, value) + unitOf(metric);
 

@@ -6,7 +6,7 @@ class ExampleControls {
   constructor(page) {
     this.page = page;
     const { several, judging } = page;
-    const judged = several && judging.length > 0;
+    const judged = judging.length > 0;
     const models = page.answers.models.map((name) => [name, page.label(name)]);
     const choose = (key) => (value) => page.change({ [key]: value });
     const select = (key, label, choices) => field(label, choices, "", choose(key), { name: key });
@@ -14,6 +14,7 @@ class ExampleControls {
     this.search = this.searchField();
     this.modes = el("div", {});
     this.sorts = select("sort", t("answers.order"), []);
+    this.least = this.leastField();
     this.views = this.segments("view", VIEWS, (view) => t(`examples.view_${view}`));
     this.node = el(
       "form",
@@ -28,14 +29,24 @@ class ExampleControls {
       el(
         "div",
         { class: "control-line" },
-        several ? select("a", t("answers.model_a"), models) : null,
-        several ? select("b", t("answers.model_b"), models) : null,
+        several ? this.modelField("a", "b", models) : null,
+        several ? this.modelField("b", "a", models) : null,
         judged ? select("metric", t("answers.metric"), judging.map((one) => [one.name, one.label])) : null,
+        several && judged ? this.least : null,
         this.sorts,
         select("diff", t("examples.diff"), DIFFS.map((name) => [name, name])),
         el("div", { class: "menus" }, filterMenu(page), several ? columnMenu(page) : null),
       ),
     );
+  }
+
+  // A model beside itself tells nothing: who is chosen twice changes places.
+  modelField(key, other, models) {
+    const choose = (value) => {
+      const { ask } = this.page;
+      this.page.change(value === ask[other] ? { [key]: value, [other]: ask[key] } : { [key]: value });
+    };
+    return field(t(`answers.model_${key}`), models, "", choose, { name: key });
   }
 
   searchField() {
@@ -50,6 +61,37 @@ class ExampleControls {
     this.query = input;
     input.addEventListener("input", debounce(120, () => this.page.change({ q: input.value })));
     return el("label", {}, el("span", {}, t("answers.search")), input);
+  }
+
+  // By how much the better model has to be better.
+  leastField() {
+    const input = el("input", { type: "range", name: "least", min: "0" });
+    this.leastSize = el("output", { class: "num" });
+    const chosen = debounce(60, () => this.page.change({ least: Number(input.value) ? input.value : "" }));
+    input.addEventListener("input", () => {
+      this.tellLeast(Number(input.value));
+      chosen();
+    });
+    return el("label", { class: "field least" }, el("span", {}, t("examples.least"), " ", this.leastSize), input);
+  }
+
+  tellLeast(size) {
+    const words = size ? this.page.sizeWords(size) : t("examples.least_any");
+    this.leastSize.textContent = words;
+    this.least.querySelector("input").setAttribute("aria-valuetext", words);
+  }
+
+  syncLeast() {
+    const { ask, steps } = this.page;
+    this.least.hidden = !steps;
+    if (!steps) return;
+    const input = this.least.querySelector("input");
+    input.max = Math.max(steps.most, ask.least);
+    input.step = steps.step;
+    // While it is dragged it is ahead of what is shown.
+    const dragged = document.activeElement === input && ask.least > 0;
+    if (!dragged) input.value = ask.least;
+    this.tellLeast(dragged ? Number(input.value) : ask.least);
   }
 
   segments(name, values, label) {
@@ -72,8 +114,9 @@ class ExampleControls {
     const { page } = this;
     const names = { a: page.label(page.ask.a), b: page.label(page.ask.b) };
     if (document.activeElement !== this.query) this.query.value = get("q");
-    this.hint.textContent = page.plain ? t("answers.bad_regex") : "";
+    this.hint.textContent = page.plain ? t(page.slow ? "answers.slow_regex" : "answers.bad_regex") : "";
     this.syncModes(names);
+    this.syncLeast();
     const sorts = page.sorts().map((sort) => [sort, t(`examples.sort_${sort}`, names)]);
     refill(this.sorts.querySelector("select"), sorts.map(([value, label]) => option(value, label, page.ask.sort)));
     const diff = this.node.querySelector("select[name=diff]");
@@ -105,10 +148,17 @@ class ExampleControls {
 
 // --- menus ----------------------------------------------------------------------------------------
 
-// A button that opens a panel; closed by Escape, or by going elsewhere.
-function menu(label, name, panel) {
+// A button that opens a panel, which is made when it is first opened; closed by Escape, or by going
+// elsewhere. `made()`: its content is there.
+function menu(label, name, panel, made) {
   const summary = el("summary", { "data-menu": name }, label);
-  const box = el("details", { class: "menu" }, summary, el("div", { class: "menu-panel" }, panel));
+  const inside = el("div", { class: "menu-panel" });
+  const box = el("details", { class: "menu" }, summary, inside);
+  box.addEventListener("toggle", () => {
+    if (!box.open || inside.childElementCount) return;
+    refill(inside, panel());
+    made();
+  });
   box.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !box.open) return;
     event.stopPropagation();
@@ -122,10 +172,14 @@ function menu(label, name, panel) {
 }
 
 function columnMenu(page) {
+  return menu(t("answers.columns"), "columns", () => columnPanel(page), () => page.controls.sync());
+}
+
+function columnPanel(page) {
   const boxes = page.answers.models.map((name) =>
     checkLine("column", name, el("bdi", {}, page.label(name)), (shown) => page.showColumn(name, shown)),
   );
-  return menu(t("answers.columns"), "columns", el("fieldset", {}, el("legend", {}, t("answers.columns")), boxes));
+  return [el("fieldset", {}, el("legend", {}, t("answers.columns")), boxes)];
 }
 
 function checkLine(name, value, label, act, attributes = {}) {
@@ -133,33 +187,41 @@ function checkLine(name, value, label, act, attributes = {}) {
   return el("label", { class: "check-line" }, input, el("span", {}, label));
 }
 
+// More values than these are told as a number: nobody reads a list of a thousand sources.
+const MOST_LISTED = 100;
+
 function filterMenu(page) {
+  return menu(t("examples.filters"), "filters", () => filterPanel(page), () => page.controls.sync());
+}
+
+function filterPanel(page) {
   const { answers } = page;
-  const groups = COLUMNS.map((column) => {
+  const groups = answers.columns.map((column) => {
     const counts = countValues(answers.column(column));
     if (counts.length < 2) return null;
-    const lines = counts.map(([value, count]) => {
+    const lines = counts.slice(0, MOST_LISTED).map(([value, count]) => {
       const one = { kind: "is", column, values: [value] };
-      return valueLine(page, one, value === "" ? t("examples.none") : value, count);
+      return valueLine(page, one, valueWords(value), count);
     });
-    return facet(known(`examples.column_${column}`, column), lines);
+    const left = counts.length - lines.length;
+    return facet(columnWords(column), [lines, left ? el("p", { class: "quiet" }, t("examples.more_values", { count: whole(left) })) : null]);
   });
   const ends = answers.models.flatMap((model) =>
     countValues(answers.facts("finish_reason", model) ?? [])
       .filter(([value]) => value !== "" && value !== "stop")
       .map(([value, count]) => valueLine(page, { kind: "ended", model, value }, `${page.label(model)}: ${value}`, count)),
   );
-  return menu(t("examples.filters"), "filters", [
+  return [
     el("div", { class: "facets" }, groups, ends.length ? facet(t("answers.fact_finish_reason"), ends) : null),
     answers.metrics.length ? scoreRange(page) : null,
-  ]);
+  ];
 }
 
 // [value, how many rows have it], the most common first; "" where there is none.
 function countValues(column) {
   const counts = new Map();
   for (const value of column) counts.set(value ?? "", (counts.get(value ?? "") ?? 0) + 1);
-  return [...counts].sort((x, y) => y[1] - x[1] || (x[0] < y[0] ? -1 : 1));
+  return [...counts].sort((x, y) => y[1] - x[1] || x[0].localeCompare(y[0], "en", { numeric: true }));
 }
 
 const facet = (title, lines) => el("fieldset", { class: "facet" }, el("legend", {}, title), el("div", {}, lines));

@@ -5,7 +5,24 @@
 const NO_MARKS = new Set(["id", "model", "rubric", "reason", "reply", "unread"]);
 
 function exampleDetails(page, row) {
-  return [scoresOf(page, row), verdictsOf(page, row), lineageLink(page.answers.id(row))];
+  return [groupsOf(page, row), scoresOf(page, row), verdictsOf(page, row), lineageLink(page.answers.id(row))];
+}
+
+// What this set says of the prompt; a click narrows to such prompts.
+function groupsOf(page, row) {
+  const { answers } = page;
+  const found = answers.columns
+    .filter((name) => name !== "language" && name !== "category")
+    .map((name) => [name, answers.column(name)[row]])
+    .filter(([, value]) => value !== null && value !== "");
+  if (!found.length) return null;
+  const button = ([name, value]) =>
+    smallButton(
+      [el("bdi", {}, columnWords(name) + t("examples.colon") + groupLabel(value))],
+      () => page.setValue({ kind: "is", column: name, values: [value] }, true),
+      { title: t("examples.filter_by") },
+    );
+  return el("p", { class: "group-links" }, found.map(button));
 }
 
 function scoresOf(page, row) {

@@ -10,6 +10,9 @@ const csvCell = (value) => {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
+// Fields of the prompts that only this set has.
+const furtherColumns = (answers) => answers.columns.filter((name) => !COLUMNS.includes(name));
+
 // One line a prompt; per model its answer, scores and facts. RFC 4180, in pieces.
 function examplesCsv(answers, rows, models) {
   const columns = [
@@ -17,6 +20,7 @@ function examplesCsv(answers, rows, models) {
     ...["language", "category", "source"].map((name) => [name, (row) => answers.column(name)[row]]),
     ["prompt", (row) => answers.prompt(row)],
     ["reference", (row) => answers.reference(row)],
+    ...furtherColumns(answers).map((name) => [`group: ${name}`, (row) => answers.column(name)[row]]),
     ...models.flatMap((model) => [
       [`${model}: answer`, (row) => answers.answer(model, row)],
       ...answers.metrics.map(({ name }) => [`${model}: ${name}`, (row) => answers.values(name, model)[row]]),
@@ -52,6 +56,7 @@ function exampleObject(answers, row, models) {
     language: answers.column("language")[row],
     category: answers.column("category")[row],
     source: answers.column("source")[row],
+    groups: Object.fromEntries(furtherColumns(answers).map((name) => [name, answers.column(name)[row]])),
     prompt: answers.prompt(row),
     reference: answers.reference(row),
     answers: models.map(answer),

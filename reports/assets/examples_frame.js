@@ -133,7 +133,7 @@ class ExampleFrame {
       End: () => page.go(page.rows.length - 1),
       Enter: onControl ? null : () => page.toggle(page.at),
       o: () => page.toggle(page.at),
-      Escape: page.open ? () => page.toggle(page.at) : null,
+      Escape: page.open ? () => page.shut() : null,
       l: () => page.copyLink(page.rows[page.at]),
     };
     const action = Object.hasOwn(actions, event.key) ? actions[event.key] : null;

@@ -1,10 +1,10 @@
 // Which rows fit what the reader asks for, and in which order. Pure functions over the `Answers`
 // of answer_data.js. What is asked:
 //
-//   { mode, a, b, metric, sort, where, pattern, shown, judges }
+//   { mode, a, b, metric, least, sort, where, pattern, shown, judges }
 //
-// `a` and `b` are the models that are compared, `metric` says by what (null: by nothing), `where`
-// are conditions, `pattern` is a global regular expression or null, `shown` are the models that
+// `a` and `b` are the models that are compared, `metric` says by what (null: by nothing), `least`
+// by how much the better one has to be better (0: by anything), `where` are conditions, `pattern` is a global regular expression or null, `shown` are the models that
 // are searched, `judges` is the list of `judgesOf`.
 
 const MODES = ["all", "different", "a", "b", "judges", "failures"];
@@ -34,8 +34,42 @@ function modeTest(answers, ask) {
   }
   if (ask.mode !== "a" && ask.mode !== "b") return null;
   const gap = gapOf(answers, ask);
-  return ask.mode === "b" ? (row) => gap(row) > 0 : (row) => gap(row) < 0;
+  const wins = winTest(ask.least);
+  return ask.mode === "b" ? (row) => wins(gap(row)) : (row) => wins(-gap(row));
 }
+
+// Whether anything is found by what a link asks; looked up only where it asks for one model's wins.
+function anyRow(answers, ask) {
+  if (!WINS.includes(ask.mode)) return true;
+  const fits = modeTest(answers, { least: 0, ...ask });
+  for (let row = 0; row < answers.count; row += 1) {
+    if (fits(row)) return true;
+  }
+  return false;
+}
+
+// Whether a difference is a win. The least one comes from a slider, the difference from scores with
+// a few digits: what is as large but for the last bit is as large.
+const winTest = (least) => (least > 0 ? (gap) => gap >= least * (1 - 1e-9) : (gap) => gap > 0);
+
+// The steps of the least difference: { step, most }, `most` being the last step that any pair of
+// answers reaches; null where no two scores differ, or a score is a yes or a no.
+function leastSteps(answers, ask) {
+  const metric = answers.metrics.find((one) => one.name === ask.metric);
+  if (!metric || metric.binary) return null;
+  const gap = gapOf(answers, ask);
+  let most = 0;
+  for (let row = 0; row < answers.count; row += 1) {
+    const size = Math.abs(gap(row));
+    if (size > most) most = size;
+  }
+  if (!(most > 0)) return null;
+  const power = 10 ** Math.floor(Math.log10(most / 50));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= most / 50 - 1e-12);
+  return { step: tidy(step), most: tidy(Math.floor(most / step + 1e-9) * step) };
+}
+
+const tidy = (value) => Number(value.toPrecision(9));
 
 // Score of b minus score of a, turned so that more is better for b; NaN where one is missing.
 function gapOf(answers, { metric, a, b }) {

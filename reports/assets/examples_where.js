@@ -1,7 +1,7 @@
 // Conditions on rows, as charts and the reader set them, and how an address writes them down.
 // Pure functions.
 //
-//   { kind: "is", column, values }               category, language or source is one of these
+//   { kind: "is", column, values }               a field of the prompt is one of these
 //   { kind: "length", low, high }                words (characters of Chinese) of the prompt
 //   { kind: "score", metric, model, low, high }  low <= score < high
 //   { kind: "gap", metric, a, b, low, high }     low <= score of b - score of a < high
@@ -22,9 +22,16 @@ const WHERE_FIELDS = {
 };
 const WHERE_LISTS = { is: "values", ids: "ids" };
 const WHERE_NUMBERS = new Set(["low", "high"]);
-const COLUMNS = ["language", "category", "source"];
 
-const wherePart = (value) => encodeURIComponent(value ?? "").replaceAll("~", "%7E");
+const wherePart = (value) => encoded(value ?? "").replaceAll("~", "%7E");
+
+function unescaped(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
 
 // kind~field~field…, joined by ";": is~language~zh;score~reward~ppo~0.5~1
 function writeWhere(conditions) {
@@ -65,7 +72,7 @@ function knownCondition(one, answers) {
   const models = ["model", "baseline", "a", "b"].filter((name) => name in one).map((name) => one[name]);
   if (!models.every((name) => answers.models.includes(name))) return false;
   if ("metric" in one && !answers.metrics.some((metric) => metric.name === one.metric)) return false;
-  if ("column" in one && !COLUMNS.includes(one.column)) return false;
+  if ("column" in one && !answers.columns.includes(one.column)) return false;
   const list = WHERE_LISTS[one.kind];
   if (list && !one[list].length) return false;
   return ["low", "high"].every((name) => one[name] === null || one[name] === undefined || Number.isFinite(one[name]));

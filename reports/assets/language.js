@@ -29,6 +29,7 @@ async function showLanguage(language, startPage) {
   const root = document.documentElement;
   delete root.dataset.ready;
   if (root.lang !== language) {
+    forgetLate();
     byId("page").replaceChildren(spoken.contents.get(language).cloneNode(true));
     root.lang = language;
   }
@@ -64,6 +65,7 @@ function readingPlace() {
 function returnTo(place) {
   const node = place && byId(place.id);
   if (node) {
+    bringIn(node);
     hold(node, () => {
       window.scrollBy({ top: node.getBoundingClientRect().top - place.top, behavior: "instant" });
     });

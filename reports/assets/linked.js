@@ -2,12 +2,10 @@
 // of, and the examples show that: { mode, a, b, metric, sort, where }, as examples_query.js and
 // examples_where.js read it.
 
-// Words that a group of prompts may be filtered by; other fields are not in the page.
-const LINKED_COLUMNS = ["language", "category", "source"];
-
-// The condition that chooses a group of prompts; null where the examples know no such.
-function groupCondition(by, group) {
-  if (LINKED_COLUMNS.includes(by)) return { kind: "is", column: by, values: [group] };
+// The condition that chooses a group of prompts; null where the examples know no such. `columns` are
+// the fields that are in the page.
+function groupCondition(by, group, columns) {
+  if (columns.includes(by)) return { kind: "is", column: by, values: [group] };
   // A third of the lengths is named by the whole numbers in it: `2 middle: 8–9`.
   const ends = by === "length" && /^\d \w+: (\d+)–(\d+)$/.exec(group);
   return ends ? { kind: "length", low: Number(ends[1]), high: Number(ends[2]) + 1 } : null;
@@ -24,10 +22,23 @@ function linkedButton(wanted, attributes, ...children) {
   );
 }
 
-// Buttons that stand in the content already say as JSON what they open.
+// Buttons that stand in the content already say as JSON what they open. Those that are nothing but
+// a way there stay hidden where it leads to no answer.
 function startLinked() {
   for (const button of document.querySelectorAll("main button[data-examples]")) {
-    button.hidden = false;
-    button.addEventListener("click", () => openExamples(JSON.parse(button.dataset.examples)));
+    const asked = JSON.parse(button.dataset.examples);
+    button.addEventListener("click", () => openExamples(asked));
+    if (!button.matches(".more-answers")) {
+      button.hidden = false;
+      continue;
+    }
+    openAnswers().then(
+      (answers) => {
+        button.hidden = !answers || !anyRow(answers, asked);
+      },
+      () => {
+        // What is wrong with the answers is said where they are shown.
+      },
+    );
   }
 }

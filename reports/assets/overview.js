@@ -21,6 +21,12 @@ function indexScores(summary) {
   };
 }
 
+// A third of numbers is called `1 low: 4–7` by the evaluation.
+function groupLabel(group) {
+  const [, third, ends] = /^\d (low|middle|high): (.+)$/.exec(group) ?? [];
+  return third ? t(`third.${third}`, { range: ends }) : group;
+}
+
 const labelOf = (summary, name) => summary.models.find((m) => m.name === name)?.label ?? name;
 const seriesOf = (summary, name) => Math.max(0, summary.models.findIndex((m) => m.name === name)) % 10;
 
@@ -155,6 +161,7 @@ function showVerdicts({ baseline }) {
   const box = byId("verdicts");
   const fold = byId("more-verdicts");
   if (!box || !fold) return;
+  bringIn(fold);
   const items = [...box.querySelectorAll("li")].sort((x, y) => x.dataset.place - y.dataset.place);
   const own = items.filter((item) => [item.dataset.model, item.dataset.against].includes(baseline));
   const first = own.length ? own : items;

@@ -23,6 +23,14 @@ class RatingDesk {
     else this.drawWelcome();
   }
 
+  // There is something else to rate by: `name`, or (null) something less.
+  async partsChanged(name) {
+    this.parts = (await this.ratings.about()).parts;
+    if (get("rate")) await this.openPart(name ?? this.part, name !== null);
+    else if (name !== null) this.part = name;
+    else if (!this.rubric) this.part = this.parts[0]?.name;
+  }
+
   get rubric() {
     return this.parts.find((part) => part.name === this.part);
   }

@@ -41,8 +41,10 @@ function pairForm(mine, choose) {
 
 // Marks of one answer: a row of radio buttons for each criterion. Returns {node, marks(), digit()}.
 function markForm(rubric, mine, changed) {
-  const marks = new Map(Object.entries(mine?.marks ?? {}));
-  const rows = [...rubric.marks, ...rubric.checks].map((name) => {
+  const names = [...rubric.marks, ...rubric.checks];
+  // A rubric may have lost a criterion since.
+  const marks = new Map(Object.entries(mine?.marks ?? {}).filter(([name]) => names.includes(name)));
+  const rows = names.map((name) => {
     const values = rubric.checks.includes(name) ? ["pass", "fail"] : [1, 2, 3, 4, 5];
     const inputs = values.map((value) =>
       el("input", {
@@ -55,7 +57,8 @@ function markForm(rubric, mine, changed) {
     );
     const labels = inputs.map((input, i) => el("label", {}, input, el("span", {}, markLabel(values[i]))));
     const legend = el("legend", {}, criterionName(name));
-    const meaning = rubric.meanings?.[name] ?? known(`rating.meaning_${name}`, "");
+    const own = Object.hasOwn(rubric.meanings, name) ? rubric.meanings[name] : null;
+    const meaning = own ?? known(`rating.meaning_${name}`, "");
     const row = el("fieldset", { class: "rate-mark" }, legend, meaning ? el("p", { class: "quiet" }, meaning) : null, el("div", { class: "rate-scale" }, labels));
     return { name, values, inputs, row };
   });

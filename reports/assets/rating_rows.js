@@ -44,14 +44,15 @@ function pairPlace(ratings, row, at, value) {
 }
 
 function markPlace(ratings, row, at, value) {
+  // Two rubrics may share a name: the one that has most of the row's marks.
+  let [part, marks, most] = [null, {}, 0];
   for (const rubric of ratings.rubrics) {
-    const marks = marksOf(rubric, row);
-    const item = ratings.ofRow(rubric.name, at).find(({ sides: [side] }) => gave(side, row.model, row.answer));
-    if (item && Object.keys(marks).length) {
-      return { part: rubric.name, name: item.name, rater: row.rater, value: { marks, ...value } };
-    }
+    const found = marksOf(rubric, row);
+    const count = Object.keys(found).length;
+    if (count > most) [part, marks, most] = [rubric.name, found, count];
   }
-  return null;
+  const item = part === null ? null : ratings.ofRow(part, at).find(({ sides: [side] }) => gave(side, row.model, row.answer));
+  return item ? { part, name: item.name, rater: row.rater, value: { marks, ...value } } : null;
 }
 
 function marksOf(rubric, row) {
@@ -70,7 +71,7 @@ function agreements(rubric, entries) {
   };
   if (!rubric) return [told(PAIRS, "nominal", entries.map((one) => one.map((value) => WORTH[value.verdict])))];
   return [...rubric.marks, ...rubric.checks].map((name) => {
-    const units = entries.map((one) => one.filter((value) => name in value.marks).map((value) => markNumber(value.marks[name])));
+    const units = entries.map((one) => one.filter((value) => Object.hasOwn(value.marks, name)).map((value) => markNumber(value.marks[name])));
     return told(name, rubric.checks.includes(name) ? "nominal" : "ordinal", units);
   });
 }

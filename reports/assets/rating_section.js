@@ -11,9 +11,16 @@ async function startRating(core) {
     // What is wrong with the answers is said where they are shown.
   }
   if (!answers) return;
-  const ratings = new LocalRatings(answers, core.rubrics);
+  const known = core.rubrics.map((rubric) => rubric.name);
+  const rubrics = () => [...core.rubrics, ...keptRubrics(known).map(markedBy)];
+  const ratings = new LocalRatings(answers, rubrics());
   const files = new RatingFiles(core, ratings);
-  const desk = new RatingDesk(root, ratings, { changed: () => files.draw() });
+  const editor = new RubricEditor(known, (name) => {
+    ratings.rubrics = rubrics();
+    files.draw();
+    desk.partsChanged(name);
+  });
+  const desk = new RatingDesk(root, ratings, { changed: () => files.draw(), more: () => editor.node });
   files.taken = () => { if (desk.far?.open) desk.drawProgress(); };
   refill(byId("rating-files"), files.node);
   await desk.start();

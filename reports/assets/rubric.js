@@ -57,6 +57,17 @@ function criterionCard(view, criterion, who) {
   );
 }
 
+// As much of a label as fits into so many pixels, about 6 a letter and 11 a Chinese character.
+function fitted(text, room) {
+  const letters = [...text];
+  let used = 0;
+  const end = letters.findIndex((letter) => {
+    used += letter.codePointAt(0) > 0x2e7f ? 11 : 6;
+    return used > room;
+  });
+  return end < 0 ? text : `${letters.slice(0, Math.max(1, end - 1)).join("")}…`;
+}
+
 // --- the radar --------------------------------------------------------------------------------------
 
 function radarCard(view, rubric, who) {
@@ -84,7 +95,9 @@ function radarCard(view, rubric, who) {
   const labels = rubric.criteria.map((criterion, i) => {
     const [x, y] = at(i, FULL_MARKS + 0.45);
     const side = Math.abs(x - RADAR.width / 2) < 8 ? "middle" : x > RADAR.width / 2 ? "start" : "end";
-    return svg("text", { x, y: y + 4, "text-anchor": side }, criterionLabel(criterion.name));
+    const room = side === "middle" ? RADAR.width : side === "start" ? RADAR.width - x : x;
+    const label = criterionLabel(criterion.name);
+    return svg("text", { x, y: y + 4, "text-anchor": side }, fitted(label, room), svg("title", {}, label));
   });
   const said = models.map((model) =>
     t("rubric.radar_model", {

@@ -178,6 +178,7 @@ function runMark(core, target, run, reference) {
     interval: interval(target.metric, pair.low, pair.high, scale),
     p: pValue(pair.p_value),
     n: whole(pair.n),
+    test: t(`runs.test_${pair.how}`),
   });
   const signs = { better: "▲", worse: "▼", tie: "≈" };
   return el(

@@ -5,7 +5,7 @@ function startSweep(core) {
   const view = byId("sweep-view");
   if (!view || !core.targets.length) return;
   const names = core.targets.map((target) => target.name);
-  const usual = usualTarget(core.targets);
+  const usual = names.includes(core.usual) ? core.usual : usualTarget(core.targets);
   const factors = core.factors.map((_, i) => String(i));
   const chosen = {
     target: names.includes(get("t")) ? get("t") : usual,
@@ -45,7 +45,9 @@ function startSweep(core) {
         : null,
     ),
     el("div", { class: "sweep-pair" }, chart, el("div", {}, el("h3", {}, t("runs.ranking")), ranking)),
-    el("div", { class: "block" }, el("h3", {}, t("runs.effects")), el("p", { class: "intro" }, t("runs.effects_intro")), table),
+    core.targets.some((target) => target.effects.length)
+      ? el("div", { class: "block" }, el("h3", {}, t("runs.effects")), el("p", { class: "intro" }, core.effectsIntro ?? t("runs.effects_intro")), table)
+      : null,
   );
   draw();
 }
@@ -67,10 +69,10 @@ function readSort(text, factors) {
 function levelChart(core, target, place) {
   const factor = core.factors[place];
   const xs = factor.levels.map((label, i) => ({ label, at: factor.numbers?.[i] ?? null }));
-  // Settings that agree in all other options are one line.
+  // Settings that agree in all other options are one line; drawn values are never the same.
   const lines = new Map();
   core.settings.forEach((setting, i) => {
-    const rest = setting.levels.filter((_, other) => other !== place);
+    const rest = setting.levels.filter((_, other) => other !== place && !core.factors[other].drawn);
     const key = rest.join(",");
     if (!lines.has(key)) lines.set(key, { label: restLabel(core, setting, place), points: [] });
     lines.get(key).points.push(...settingPoints(core, target, setting, i, place));
@@ -78,7 +80,7 @@ function levelChart(core, target, place) {
   const series = [...lines.values()].map((line, i) => ({
     label: line.label,
     series: seriesAt(i),
-    joined: factor.numbers !== null,
+    joined: factor.numbers !== null && !factor.drawn,
     points: line.points.sort((a, b) => a.x - b.x),
   }));
   return pointsChart({
@@ -94,7 +96,7 @@ function levelChart(core, target, place) {
 
 function restLabel(core, setting, place) {
   return core.factors
-    .map((factor, i) => (i === place ? null : `${factor.label} = ${factor.levels[setting.levels[i]]}`))
+    .map((factor, i) => (i === place || factor.drawn ? null : `${factor.label} = ${factor.levels[setting.levels[i]]}`))
     .filter((text) => text !== null)
     .join(t("list.comma"));
 }

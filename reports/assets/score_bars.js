@@ -23,8 +23,8 @@ function segments(fieldset, key, choices, chosen, onChange) {
 }
 
 function drawBars(view) {
-  const differences = get("bars") === "differences";
   const { summary, baseline } = view;
+  const differences = get("bars") === "differences" && summary.models.length > 1;
   byId("bars-intro").textContent = t(differences ? "overview.differences_intro" : "overview.bars_intro", {
     level: Math.round(100 * summary.confidence),
     baseline: labelOf(summary, baseline),

@@ -94,7 +94,7 @@ function orderHead(order, name, attributes, resort, label, mark = null, tip = nu
     { type: "button", class: tip ? "term sorter" : "sorter", "data-order": name, on: { click: () => resort(name) } },
     label,
     mark,
-    el("span", { class: "sort-sign", "aria-hidden": "true" }, sorted ? (order.way === "best" ? " ▾" : " ▴") : ""),
+    sorted ? el("span", { class: "sort-sign", "aria-hidden": "true" }, order.way === "best" ? " ▾" : " ▴") : null,
   );
   const sort = sorted ? (order.way === "best" ? "descending" : "ascending") : "none";
   return el("th", { scope: "col", "aria-sort": sort, ...attributes }, tip ? withTip(button, tip) : button);
@@ -133,7 +133,7 @@ function scoreCell(view, metric, model) {
   // Models that are scored on different prompts need their number beside the score.
   const uneven = summary.coverage.includes(metric.name);
   const content = [
-    el("span", { class: "value" }, metricNumber(metric, score.value, scale), el("span", { class: "unit" }, unitOf(metric))),
+    el("span", { class: "value" }, metricNumber(metric, score.value, scale), unitOf(metric) ? el("span", { class: "unit" }, unitOf(metric)) : null),
     el("span", { class: "interval" }, interval(metric, score.low, score.high, scale)),
     uneven ? el("span", { class: "interval" }, t("overview.n", { n: whole(score.n) })) : null,
     model === baseline || !metric.tested ? null : pairMark(view, metric, model),

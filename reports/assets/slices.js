@@ -1,8 +1,9 @@
-// Scores by group of prompts as a heat map: groups × models, tinted by the score, or by the
-// difference from the baseline. A cell opens the group's answers.
+// Scores by group of prompts as a heat map: groups × models, tinted by the score, by the difference
+// from the baseline, or by how often a model wins against it. A cell opens the group's answers.
 
 // Groups with fewer prompts are pale: their scores are mostly chance.
 const SMALL_GROUP = 10;
+const TINTS = ["scores", "differences", "wins"];
 
 function startSlices(view) {
   view.slices = recordsOf(view.summary.slices);
@@ -20,8 +21,8 @@ function startSlices(view) {
     set({ of: which.value });
     drawSlices(view);
   });
-  const tint = get("tint") === "differences" ? "differences" : "scores";
-  segments(byId("slice-tint"), "tint", [["scores", t("overview.bars_scores")], ["differences", t("overview.bars_differences")]], tint, () => drawSlices(view));
+  const choices = TINTS.map((name) => [name, t(`overview.${name === "wins" ? "slices_rates" : `bars_${name}`}`)]);
+  segments(byId("slice-tint"), "tint", choices, TINTS.includes(get("tint")) ? get("tint") : TINTS[0], () => drawSlices(view));
   byId("slice-tint").hidden = view.summary.models.length < 2;
 }
 
@@ -29,35 +30,38 @@ function sliceLabel(kind) {
   return known(`answers.${kind}`, kind);
 }
 
-// A third of numbers is called `1 low: 4–7` by the evaluation.
-function groupLabel(group) {
-  const [, third, ends] = /^\d (low|middle|high): (.+)$/.exec(group) ?? [];
-  return third ? t(`third.${third}`, { range: ends }) : group;
-}
-
 function drawSlices(view) {
   if (!view.slices.length) return;
   const { summary, baseline } = view;
-  const metrics = view.metrics.filter((metric) => view.slices.some((slice) => slice.metric === metric.name));
+  const wins = get("tint") === "wins" && summary.models.length > 1 && Boolean(view.answers?.models.includes(baseline));
+  const metrics = view.metrics.filter((metric) => (!wins || (metric.rows && metric.tested)) && view.slices.some((slice) => slice.metric === metric.name));
   const metric = metrics.find((one) => one.name === get("of")) ?? metrics[0];
   byId("slice-metric").closest("label").hidden = !metric;
   refill(byId("slice-metric"), metrics.map((one) => option(one.name, one.label, metric?.name)));
   if (!metric) return refill(byId("slices-table"), el("p", { class: "empty" }, t("overview.not_measured")));
   const kind = byId("slice-by").value;
   const slices = view.slices.filter((slice) => slice.by === kind && slice.metric === metric.name);
-  const models = summary.models.filter((model) => slices.some((slice) => slice.model === model.name));
+  const models = summary.models.filter((model) => slices.some((slice) => slice.model === model.name) && !(wins && model.name === baseline));
   const differences = get("tint") === "differences" && models.some((model) => model.name === baseline);
   const names = { baseline: labelOf(summary, baseline), small: SMALL_GROUP };
   const tested = baseline === summary.baseline && slices.some((slice) => slice.verdict);
-  byId("slices-intro").textContent = differences
-    ? t("overview.slices_differences", names) + (tested ? t("overview.slices_marks", names) : "")
-    : t("overview.slices_intro", names) + (tested ? t("overview.slices_marks", names) : "");
+  byId("slices-intro").textContent =
+    t(`overview.slices_${wins ? "wins" : differences ? "differences" : "intro"}`, names) + (tested && !wins ? t("overview.slices_marks", names) : "");
   const heat = { view, metric, kind, models, differences, cells: new Map(slices.map((one) => [JSON.stringify([one.group, one.model]), one])) };
   heat.cell = (group, model) => heat.cells.get(JSON.stringify([group, model]));
   heat.groups = [...new Set(slices.map((slice) => slice.group))];
+  heat.rates = wins ? winRatesIn(heat) : null;
   heat.scores = slices.map((slice) => slice.score).filter(isNumber);
   heat.far = Math.max(...heat.groups.flatMap((group) => models.map((model) => Math.abs(differenceIn(heat, group, model.name) ?? 0))), 0);
   return drawHeat(heat);
+}
+
+// By group and model how often it wins against the baseline.
+function winRatesIn({ view, metric, kind, models, groups }) {
+  const { answers, baseline } = view;
+  const rows = rowsOfGroups(answers, kind, groups);
+  const rate = (group, model) => rows.get(group) && winsOver(answers, rows.get(group), { metric: metric.name, model, baseline });
+  return new Map(groups.map((group) => [group, new Map(models.map((model) => [model.name, rate(group, model.name)]))]));
 }
 
 function drawHeat(heat) {
@@ -107,10 +111,10 @@ function groupOrder(models) {
 
 function orderedGroups(heat, { way, metric }, count) {
   if (!way) return heat.groups;
-  const better = metric === "" || heat.metric.higher_is_better ? 1 : -1;
+  const better = metric === "" || heat.rates || heat.metric.higher_is_better ? 1 : -1;
   const sign = way === "best" ? better : -better;
   const score = (group) =>
-    metric === "" ? count(group) : heat.differences ? differenceIn(heat, group, metric) : heat.cell(group, metric)?.score;
+    metric === "" ? count(group) : heat.rates ? heat.rates.get(group).get(metric)?.value : heat.differences ? differenceIn(heat, group, metric) : heat.cell(group, metric)?.score;
   const known = heat.groups.filter((group) => isNumber(score(group)));
   const rest = heat.groups.filter((group) => !isNumber(score(group)));
   return [...known.toSorted((x, y) => sign * (score(y) - score(x))), ...rest];
@@ -127,12 +131,37 @@ function differenceIn({ view, cell }, group, model) {
 }
 
 function groupButton({ view, metric, kind }, group) {
-  const where = groupCondition(kind, group);
+  const where = groupCondition(kind, group, view.summary.columns);
   const title = where ? t("overview.slice_show") : null;
   return linkedButton(where && { metric: metric.rows ? metric.name : undefined, where: [where] }, { class: "link", title }, el("bdi", {}, groupLabel(group)));
 }
 
 function heatCell(heat, group, model) {
+  return heat.rates ? rateCell(heat, group, model) : valueCell(heat, group, model);
+}
+
+function rateCell({ view, metric, kind, rates }, group, model) {
+  const rate = rates.get(group).get(model.name);
+  if (!rate) return el("td", { class: "num missing" }, "–");
+  const where = groupCondition(kind, group, view.summary.columns);
+  const opens = metricAnswers(view, metric, model.name, { where: [where], sort: "b" });
+  const percent = (share) => fixed(100 * share, 0);
+  const names = { model: labelOf(view.summary, model.name), baseline: labelOf(view.summary, view.baseline) };
+  const tip = () => [
+    el("strong", {}, t("mark.pair", names)),
+    el("span", { class: "quiet" }, " · ", el("bdi", {}, groupLabel(group))),
+    el("p", {}, t("overview.slice_rate", { metric: metric.label, rate: percent(rate.value), low: percent(rate.low), high: percent(rate.high) })),
+    el("p", { class: "quiet" }, t("mark.rows", { wins: whole(rate.wins), ties: whole(rate.ties), losses: whole(rate.losses) })),
+    el("p", { class: "quiet" }, t("overview.cell_hint")),
+  ];
+  const button = linkedButton(opens, { class: "cell" }, `${percent(rate.value)} %`);
+  const node = el("td", { class: rate.value === 0.5 ? "num" : `num ${rate.value > 0.5 ? "heat-better" : "heat-worse"}` }, withTip(button, tip));
+  const strength = rate.n < SMALL_GROUP ? 0.35 : 1;
+  node.style.setProperty("--heat", `${Math.round(strength * (6 + 80 * Math.abs(rate.value - 0.5)))}%`);
+  return node;
+}
+
+function valueCell(heat, group, model) {
   const { view, metric, kind, differences } = heat;
   const cell = heat.cell(group, model.name);
   if (!cell || !isNumber(cell.score)) return el("td", { class: "num missing" }, "–");
@@ -143,7 +172,7 @@ function heatCell(heat, group, model) {
   const text = compared && isNumber(difference)
     ? signedNumber(metric, difference, [heat.far])
     : metricNumber(metric, cell.score, heat.scores) + unitOf(metric);
-  const where = groupCondition(kind, group);
+  const where = groupCondition(kind, group, view.summary.columns);
   const opens = where && metricAnswers(view, metric, model.name, { where: [where] });
   const button = linkedButton(
     opens,

@@ -4,6 +4,7 @@
 // a switch of language it is called again, with `first` false. `once` is started on the document.
 function startWhenReady(startParts, ...once) {
   applyTheme(remembered(THEME_KEY));
+  watchLate();
   const startPage = async (core) => {
     const root = document.documentElement;
     const first = !root.dataset.started;
@@ -12,8 +13,10 @@ function startWhenReady(startParts, ...once) {
     startNavigation();
     startHelp();
     await startParts(core, first);
+    startLate();
   };
   const start = () => {
+    unpackSaved();
     readHash();
     startTips();
     watchHelpKey();

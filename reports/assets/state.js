@@ -19,9 +19,12 @@ function readHash() {
   }
 }
 
+// Half of a character can't stand in an address.
+const encoded = (value) => encodeURIComponent(String(value).replace(/\p{Surrogate}/gu, "\ufffd"));
+
 function writeHash() {
   const parts = state.at ? [state.at] : [];
-  for (const [key, value] of state.values) parts.push(`${key}=${encodeURIComponent(value)}`);
+  for (const [key, value] of state.values) parts.push(`${key}=${encoded(value)}`);
   const hash = parts.length ? `#${parts.join("&")}` : " ";
   // Browsers refuse to rewrite the address too often; what is shown stays right without it.
   try {
@@ -50,6 +53,7 @@ function goTo(name) {
 
 function showSection(name) {
   const section = byId(name);
+  if (section) bringIn(section);
   if (section) hold(section, () => section.scrollIntoView({ block: "start" }));
 }
 

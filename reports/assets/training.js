@@ -65,6 +65,7 @@ function trainingStage(stage, view, groups) {
 function alarmNotice(alarm, group) {
   const show = () => {
     const one = group.find(({ chart }) => chart.key === alarm.chart);
+    bringIn(one.figure);
     const hidden = one.figure.closest("details:not([open])");
     if (hidden) hidden.open = true;
     one.figure.scrollIntoView({ block: "center" });

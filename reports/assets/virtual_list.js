@@ -76,6 +76,7 @@ class VirtualList {
     this.width = 0;
     this.watcher = new ResizeObserver(() => this.resized());
     this.watcher.observe(box);
+    watchList(box, () => this.update(), () => this.keepOne());
   }
 
   // Show `count` rows, the first of them being `at` at the top.
@@ -91,6 +92,16 @@ class VirtualList {
   clear() {
     this.nodes.clear();
     this.inner.replaceChildren();
+  }
+
+  // Far from the window one row is enough: a list for readers of screens has to have one.
+  keepOne() {
+    const { index: kept } = this.anchor();
+    for (const [index, node] of this.nodes) {
+      if (index === kept) continue;
+      node.remove();
+      this.nodes.delete(index);
+    }
   }
 
   // Bring a row to the top of the view.

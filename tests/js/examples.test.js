@@ -5,13 +5,13 @@ const assert = require("node:assert/strict");
 const { load } = require("./load.js");
 
 const found = load(
-  ["search.js", "examples_where.js", "examples_query.js", "examples_text.js", "examples_export.js", "virtual_list.js"],
+  ["examples.js", "search.js", "answer_data.js", "state.js", "examples_where.js", "examples_query.js", "examples_text.js", "examples_export.js", "virtual_list.js"],
   [
-    "compileSearch", "writeWhere", "readWhere", "matchingRows", "judgesOf", "failuresOf", "meanOver", "cutText", "cutParts",
-    "seenParts", "csvCell", "examplesCsv", "examplesJsonl", "Sums", "FOLDED",
+    "compileSearch", "explodes", "leastSteps", "writeWhere", "readWhere", "matchingRows", "judgesOf", "failuresOf", "meanOver", "cutText", "cutParts",
+    "seenParts", "csvCell", "examplesCsv", "examplesJsonl", "Sums", "FOLDED", "anyRow",
   ],
 );
-const { compileSearch, writeWhere, readWhere, matchingRows, judgesOf, failuresOf } = found;
+const { compileSearch, explodes, leastSteps, writeWhere, readWhere, matchingRows, judgesOf, failuresOf } = found;
 
 // Six prompts, two models; the same methods as the `Answers` of the page.
 function answersOf() {
@@ -24,7 +24,10 @@ function answersOf() {
     a: ["one", " two ", "three", "four", "", "six"],
     b: ["ONE", "two", "drei", "four", "五五五", null],
   };
-  const columns = { language: ["en", "en", "zh", "zh", "en", null], category: ["x", "y", "x", "y", "x", "y"], source: new Array(6).fill(null) };
+  const columns = {
+    level: ["1 low: 1–3", "1 low: 1–3", "2 high: 4–9", null, null, null],
+    language: ["en", "en", "zh", "zh", "en", null], category: ["x", "y", "x", "y", "x", "y"], source: new Array(6).fill(null),
+  };
   const ended = { a: ["stop", "length", "stop", "stop", "stop", "stop"], b: ["stop", "stop", "stop", "error", "stop", null] };
   const said = [
     [{ model: "b", baseline: "a", winner: "b", model_first: "b", baseline_first: "b" }],
@@ -37,6 +40,7 @@ function answersOf() {
   return {
     count: 6,
     models: ["a", "b"],
+    columns: ["language", "category", "source", "level"],
     lengths: [3, 5, 8, 13, 21, 34],
     metrics: [
       { name: "reward", label: "Reward", higher_is_better: true, tested: true, binary: false, format: "number" },
@@ -63,6 +67,41 @@ const asked = (more = {}) => {
   return { ...ask, judges: judgesOf(answers, ask, null) };
 };
 const rows = (more) => matchingRows(answers, asked(more));
+
+test("a win can be asked to be large", () => {
+  assert.deepEqual(rows({ mode: "b", least: 1 }), [0, 4]);
+  assert.deepEqual(rows({ mode: "b", least: 1.5 }), [4]);
+  assert.deepEqual(rows({ mode: "b", least: 5 }), []);
+  assert.deepEqual(rows({ mode: "a", least: 1, metric: "perplexity" }), [1, 5]);
+  // The differences of the reward are 1, 1, 0, none, 4 and 0; steps are round and end within them.
+  assert.deepEqual(leastSteps(answers, asked({})), { step: 0.1, most: 4 });
+  assert.deepEqual(leastSteps(answers, asked({ metric: "perplexity" })), { step: 0.2, most: 8 });
+  assert.equal(leastSteps(answers, asked({ metric: "exact" })), null);
+  assert.equal(leastSteps(answers, asked({ b: "a" })), null);
+  // 0.7 - 0.4 is less than 0.3 in the last bit.
+  const close = { ...answersOf(), values: (_, model) => new Array(6).fill(model === "b" ? 0.7 : 0.4) };
+  assert.deepEqual(matchingRows(close, asked({ mode: "b", least: 0.3 })).length, 6);
+});
+
+test("a link to lost answers is offered where there are any", () => {
+  const asked = (metric, a, b) => found.anyRow(answers, { mode: "a", metric, a, b });
+  assert.equal(asked("exact", "a", "b"), true);
+  assert.equal(asked("exact", "b", "a"), true);
+  const never = { ...answers, values: (_, model) => ({ a: [0, 0, NaN], b: [1, 0, 1] })[model], count: 3 };
+  assert.equal(found.anyRow(never, { mode: "a", metric: "exact", a: "a", b: "b" }), false);
+  assert.equal(found.anyRow(never, { mode: "a", metric: "exact", a: "b", b: "a" }), true);
+});
+
+test("expressions that no browser finishes are told from those that only look like it", () => {
+  for (const query of ["(a+)+$", "(.|\\s)*x", "(a|ab)*", "((a*)b)*", "(?:x{1,3})*", "(?<n>a+){2,}"]) {
+    assert.equal(explodes(query), true, query);
+    assert.deepEqual([compileSearch(query).plain, compileSearch(query).slow], [true, true]);
+  }
+  for (const query of ["a+b+", "(foo|bar)+", "(a+)?", "[(+)]+", "\\(a+\\)+", "(ab)+c*", "^how.*item 00[0-4]|下面.*item 01", "", "(", "+"]) {
+    assert.equal(explodes(query), false, query);
+    assert.equal(compileSearch(query).slow, false);
+  }
+});
 
 test("modes", () => {
   assert.deepEqual(rows({}), [0, 1, 2, 3, 4, 5]);
@@ -198,6 +237,7 @@ test("CSV can be read back; a formula is none", () => {
   assert.equal(told[0]["b: reward"], "9");
   assert.equal(told[0]["b: finish_reason"], "stop");
   assert.equal(told[0].reference, "");
+  assert.deepEqual(told.map((one) => one["group: level"]), ["", "1 low: 1–3"]);
   assert.equal(found.csvCell("=1+1"), "'=1+1");
   assert.equal(found.csvCell('@a,"b"\n'), `"'@a,""b""\n"`);
   assert.equal(found.csvCell(NaN), "");
@@ -210,6 +250,7 @@ test("JSON lines hold everything of a row", () => {
     model: "a", answer: "four", scores: { reward: null, perplexity: 6, exact: 1 }, finish_reason: "stop", judge: [],
   });
   assert.equal(one.id, "id3");
+  assert.deepEqual(one.groups, { level: null });
   assert.equal(one.verdicts[0].equal, true);
 });
 
@@ -227,4 +268,9 @@ test("sums of heights, against a loop", () => {
     assert.equal(sums.at(y), expected < 0 ? 136 : expected);
   }
   assert.equal(new found.Sums([]).before(0), 0);
+});
+
+test("half of a character does no harm to an address", () => {
+  const text = writeWhere([{ kind: "is", column: "level", values: ["a\ud800b~;"] }]);
+  assert.equal(readWhere(text, answers)[0].values[0], "a\ufffdb~;");
 });

@@ -81,10 +81,11 @@ test("edges are round and hold both ends", () => {
 // --- what a chart opens ---------------------------------------------------------------------------
 
 test("groups become conditions where the examples know them", () => {
-  assert.deepEqual(groupCondition("language", "zh"), { kind: "is", column: "language", values: ["zh"] });
-  assert.deepEqual(groupCondition("length", "2 middle: 8–9"), { kind: "length", low: 8, high: 10 });
-  assert.equal(groupCondition("length", "none of them"), null);
-  assert.equal(groupCondition("difficulty", "hard"), null);
+  assert.deepEqual(groupCondition("language", "zh", ["language", "level"]), { kind: "is", column: "language", values: ["zh"] });
+  assert.deepEqual(groupCondition("length", "2 middle: 8–9", []), { kind: "length", low: 8, high: 10 });
+  assert.equal(groupCondition("length", "none of them", []), null);
+  assert.equal(groupCondition("difficulty", "hard", ["language"]), null);
+  assert.deepEqual(groupCondition("difficulty", "1 low: 1–3", ["difficulty"]), { kind: "is", column: "difficulty", values: ["1 low: 1–3"] });
 });
 
 // --- keys -----------------------------------------------------------------------------------------
@@ -112,4 +113,36 @@ test("scores and pairs are found by name, whatever the names", () => {
   assert.equal(index.score("__proto__", "a").value, 1);
   assert.equal(index.score("b", "a"), undefined);
   assert.equal(index.pair("__proto__", "b", "a").verdict, "tie");
+});
+
+test("win rates of groups, against a count by hand", () => {
+  const { rowsOfGroups, winsOver } = load(
+    ["rating_plan.js", "linked.js", "state.js", "examples_where.js", "examples_query.js", "slice_wins.js"],
+    ["rowsOfGroups", "winsOver"],
+  );
+  const scores = { one: [1, 2, 3, 4, NaN, 6], two: [2, 2, 1, 5, 5, 9] };
+  const metrics = [{ name: "m", higher_is_better: true }, { name: "loss", higher_is_better: false }];
+  const answers = {
+    count: 6, columns: ["level"], lengths: [1, 2, 3, 4, 5, 6], metrics,
+    column: () => ["x", "x", "y", null, "x", "x"], values: (_, model) => scores[model],
+  };
+  const groups = rowsOfGroups(answers, "level", ["x", "y"]);
+  assert.deepEqual(groups.get("x"), [0, 1, 4, 5]);
+  const found = winsOver(answers, groups.get("x"), { metric: "m", model: "two", baseline: "one" });
+  // Of 1 against 2, 2 against 2 and 6 against 9; the fifth has one score only.
+  assert.deepEqual([found.wins, found.ties, found.losses, found.n], [2, 1, 0, 3]);
+  assert.equal(found.value, 2.5 / 3);
+  assert.ok(found.low < found.value && found.value < found.high && found.high <= 1);
+  assert.equal(winsOver(answers, groups.get("x"), { metric: "loss", model: "two", baseline: "one" }).value, 0.5 / 3);
+  assert.equal(winsOver(answers, [4], { metric: "m", model: "two", baseline: "one" }), null);
+  assert.deepEqual(rowsOfGroups(answers, "length", ["1 low: 2–3"]).get("1 low: 2–3"), [1, 2]);
+  assert.equal(rowsOfGroups(answers, "length", ["?"]).get("?"), null);
+});
+
+test("labels of the radar end where the picture does", () => {
+  const { fitted } = load(["rubric.js"], ["fitted"]);
+  assert.equal(fitted("accuracy", 60), "accuracy");
+  assert.equal(fitted("factual correctness", 60), "factual c…");
+  assert.equal(fitted("所有内容是否都有出处", 60), "所有内容…");
+  assert.equal(fitted("x", 2), "x…");
 });
