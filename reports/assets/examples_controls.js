@@ -154,11 +154,14 @@ function menu(label, name, panel, made) {
   const summary = el("summary", { "data-menu": name }, label);
   const inside = el("div", { class: "menu-panel" });
   const box = el("details", { class: "menu" }, summary, inside);
-  box.addEventListener("toggle", () => {
-    if (!box.open || inside.childElementCount) return;
+  const fill = () => {
+    if (inside.childElementCount) return;
     refill(inside, panel());
     made();
-  });
+  };
+  // The event of opening comes only after a frame with an empty panel was shown.
+  summary.addEventListener("click", fill);
+  box.addEventListener("toggle", () => box.open && fill());
   box.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !box.open) return;
     event.stopPropagation();
