@@ -6,7 +6,6 @@ without a request.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -27,7 +26,7 @@ from espalier.curate.sources import OpenFile, located
 from espalier.curate.terms import term_rules
 from espalier.engines import open_engine
 from espalier.engines.base import EngineSpec
-from espalier.errors import EspalierError, InputError, UsageError, require
+from espalier.errors import EspalierError, InputError, UsageError, did_you_mean, require
 from espalier.formats.detect import detect
 from espalier.formats.read import read_examples
 from espalier.formats.registry import EXAMPLE_FORMATS
@@ -106,8 +105,7 @@ def _known(
     for name in names or ():
         if name in known:
             continue
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'?" if near else None
+        hint = did_you_mean(name, known)
         if any(source.name == name for source in curation.all_sources):
             hint = f"the source '{name}' is there, but not for training: its `use` is another"
         raise UsageError(
@@ -139,12 +137,11 @@ def _odd_shares(curation: Curation) -> list[str]:
 def _check_formats(curation: Curation) -> None:
     for name in curation.config.output_formats:
         if name not in EXAMPLE_FORMATS:
-            near = difflib.get_close_matches(name, EXAMPLE_FORMATS, n=1, cutoff=0.5)
             raise UsageError(
                 f"Training rows can't be written in the format '{name}'.",
                 where="curate.output_formats",
                 expected=", ".join(EXAMPLE_FORMATS),
-                hint=f"did you mean '{near[0]}'?" if near else None,
+                hint=did_you_mean(name, EXAMPLE_FORMATS),
             )
 
 

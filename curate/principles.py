@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from espalier.curate.options import Language, Options
-from espalier.errors import InputError, place
+from espalier.errors import InputError, did_you_mean, place
 
 FOLDER = Path(__file__).parent / "constitutions"
 _SHOWN = 10
@@ -132,8 +131,7 @@ def _fault(fault: ErrorDetails) -> tuple[Sequence[int | str], str, str | None]:
     hint = None
     if fault["type"] == "extra_forbidden":
         known = (Principle if len(location) > 1 else _File).model_fields
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known fields: {', '.join(known)}"
+        hint = did_you_mean(str(location[-1]), known) or f"known fields: {', '.join(known)}"
     return location, fault["msg"].removeprefix("Value error, "), hint
 
 
@@ -161,8 +159,7 @@ def _line(node: yaml.Node | None, location: Sequence[int | str]) -> int | None:
 def _near(path: Path) -> str | None:
     folder = path.parent if path.parent.is_dir() else None
     names = [item.name for item in folder.glob("*.y*ml")] if folder else []
-    close = difflib.get_close_matches(path.name, [*names, "en", "zh"], n=1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else None
+    return did_you_mean(path.name, [*names, "en", "zh"])
 
 
 def of_language(

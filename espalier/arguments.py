@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from espalier.errors import UsageError
+from espalier.errors import UsageError, did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,7 +31,7 @@ class Parser(argparse.ArgumentParser):
                 f"{parser.prog} has no option {name}."
                 if name.startswith("-")
                 else f"{parser.prog} takes no further argument, and {name!r} is one.",
-                hint=_near(name, known) or f"{parser.prog} --help names them",
+                hint=did_you_mean(name, known) or f"{parser.prog} --help names them",
             )
         return found
 
@@ -57,7 +56,7 @@ class Parser(argparse.ArgumentParser):
             f"{self.prog} does not know {str(value)!r}.",
             where=str(action.metavar or (action.option_strings or [action.dest])[0]),
             expected=", ".join(names),
-            hint=_near(str(value), names),
+            hint=did_you_mean(str(value), names),
         )
 
 
@@ -65,8 +64,3 @@ def _stop(what: str, **more: str | None) -> NoReturn:
     error = UsageError(what, **more)
     print(f"espalier: {error.render()}", file=sys.stderr)
     sys.exit(error.exit_code)
-
-
-def _near(name: str, known: Iterable[str]) -> str | None:
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"did you mean {near[0]}?" if near else None

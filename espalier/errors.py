@@ -6,7 +6,9 @@ The command line prints these without a traceback and exits with `exit_code`
 
 from __future__ import annotations
 
+import difflib
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -79,6 +81,24 @@ def place(path: Path | str, line: int | None = None, field: str | None = None) -
     if field is not None:
         parts.append(f"field '{field}'")
     return ", ".join(parts)
+
+
+def did_you_mean(name: str, known: Iterable[str], folder: Path | None = None) -> str | None:
+    """A hint with the known name that was meant, perhaps; None where none is close.
+
+    Letter case and all but letters and digits count for nothing. `folder`: names are of files
+    in it, and the hint shows the whole path.
+    """
+    plain = {_plain(one): one for one in known}
+    near = difflib.get_close_matches(_plain(name), list(plain), n=1, cutoff=0.5)
+    if not near:
+        return None
+    found = plain[near[0]]
+    return f"did you mean '{found}'?" if folder is None else f"did you mean {folder / found}?"
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def require(module: str, *, extra: str, feature: str) -> ModuleType:

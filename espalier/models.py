@@ -6,7 +6,6 @@ Importing this module is light; torch and transformers are imported where they a
 
 from __future__ import annotations
 
-import difflib
 import os
 import shutil
 import tempfile
@@ -18,7 +17,7 @@ from typing import Any, Literal
 
 from espalier import hub, own_code
 from espalier.adapted import base_source, is_adapter, name_base, put_on
-from espalier.errors import InputError, require
+from espalier.errors import InputError, did_you_mean, require
 from espalier.reward_heads import init_missing, keep_label, reward_label
 from espalier.templates import Template, get_template, save_template
 from espalier.vocabulary import (
@@ -303,10 +302,8 @@ def _nearest(folder: Path) -> str | None:
     while not parent.is_dir() and parent != parent.parent:
         folder, parent = parent, parent.parent
     names = [p.name for p in parent.iterdir() if p.is_dir()] if parent.is_dir() else []
-    near = difflib.get_close_matches(folder.name, names, n=1, cutoff=0.5)
-    if near:
-        return f"did you mean {parent / near[0]}?"
-    return f"{parent} is there, {folder.name} is not in it" if parent != Path() else None
+    there = f"{parent} is there, {folder.name} is not in it" if parent != Path() else None
+    return did_you_mean(folder.name, names, parent) or there
 
 
 def _has_tokenizer(source: str) -> bool:

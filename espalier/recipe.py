@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 
 from espalier import plain_yaml
 from espalier.engines.base import HIDDEN
-from espalier.errors import EspalierError, UsageError, place
+from espalier.errors import EspalierError, UsageError, did_you_mean, place
 from espalier.run import Shared
 from espalier.stages import SECTIONS, load
 
@@ -401,8 +401,7 @@ def _problem(item: Any, path: Path | None, marks: Marks) -> str:
     place_text = f" ({where})" if where else ""
     if item["type"] == "extra_forbidden":
         fields = _fields_at(recipe_model(), location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), fields, n=1, cutoff=0.5)
-        tip = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(fields)}"
+        tip = did_you_mean(str(location[-1]), fields) or f"known here: {', '.join(fields)}"
         return f"unknown key '{dotted}'{place_text}; {tip}"
     if item["type"] == "missing":
         return f"'{dotted}' is missing{place_text}"

@@ -6,11 +6,10 @@ that is written wrong would else be found after the last training.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from espalier.errors import UsageError
+from espalier.errors import UsageError, did_you_mean
 from espalier.recipe import Draft, Recipe, numbers_in
 from espalier.rubrics import SCALES
 from espalier.stages import STAGES
@@ -77,7 +76,7 @@ def _factor(
             f"The question is about '{answer.factor}', which this sweep does not vary.",
             where=draft.place(("sweep", "answer", "factor")),
             expected=", ".join(known) or "a key of `over`, or `variant`",
-            hint=_near(answer.factor, known),
+            hint=did_you_mean(answer.factor, known),
         )
     if answer.factor is not None or VARIANT in known:
         return known[answer.factor or VARIANT]
@@ -139,7 +138,7 @@ def _check_numbers(draft: Draft, answer: Answer, recipes: Sequence[Recipe]) -> N
                 f"The question is about the model '{model}', which is not evaluated.",
                 where=draft.place(("sweep", "answer", key)),
                 expected=f"a name in evaluate.models: {', '.join(models)}",
-                hint=_near(model, models),
+                hint=did_you_mean(model, models),
             )
 
 
@@ -157,14 +156,14 @@ def _check_curve(name: str, recipes: Sequence[Recipe], where: str) -> None:
             f"The question is about the training curve '{name}', and no member trains '{stage}'.",
             where=where,
             expected=", ".join(trained) or "a stage of the section `train`",
-            hint=_near(stage, trained),
+            hint=did_you_mean(stage, trained),
         )
     if not chart or (colon and split not in SPLITS):
         raise UsageError(
             f"'{name}' is no training curve.",
             where=where,
             expected=f"STAGE/CHART, or STAGE/CHART:SPLIT with SPLIT one of {', '.join(SPLITS)}",
-            hint=_near(split, SPLITS),
+            hint=did_you_mean(split, SPLITS),
         )
 
 
@@ -182,7 +181,7 @@ def _check_metric(name: str, evaluations: Sequence[Any], where: str) -> None:
     elif asked in FAMILIES or asked in (*DEFAULT, *SINGLE):
         hint = f"add '{asked}' to evaluate.metrics"
     else:
-        hint = _near(name, known)
+        hint = did_you_mean(name, known)
     raise UsageError(
         f"The evaluation gives no metric '{name}'.",
         where=where,
@@ -248,14 +247,3 @@ def _may_give(options: Any, name: str, known: Sequence[str]) -> bool:
         or (ratings is not None and ratings.columns and name.startswith("human_"))
         or (first in known and number.isdecimal())
     )
-
-
-def _near(name: str, names: Iterable[str]) -> str | None:
-    """The known name that was meant, perhaps; letter case and separators count for nothing."""
-    plain = {_plain(one): one for one in names}
-    near = difflib.get_close_matches(_plain(name), list(plain), n=1, cutoff=0.5)
-    return f"did you mean '{plain[near[0]]}'?" if near else None
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -8,7 +8,6 @@ each piece says of itself whether special tokens in it count as such, so that a 
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from espalier import text_pair
 from espalier.chat_templates import chat_template
-from espalier.errors import InputError, UsageError
+from espalier.errors import InputError, UsageError, did_you_mean
 from espalier.files import hash_file
 from espalier.records import Message, Messages, content_id
 from espalier.segments import NO_META, Render, Segment, Template, TrainOn
@@ -210,11 +209,10 @@ def get_template(name: str, *, tokenizer: Any = None) -> Template:
         return _from_file(Path(name).expanduser(), tokenizer)
     if name.startswith(_FROM_FILE):
         return _saved_file(name, tokenizer)
-    near = difflib.get_close_matches(name, TEMPLATE_NAMES, n=1)
     raise UsageError(
         f"There is no template '{name}'.",
         expected="a Jinja file (.jinja, .j2), or one of " + ", ".join(TEMPLATE_NAMES),
-        hint=f"did you mean '{near[0]}'?" if near else None,
+        hint=did_you_mean(name, TEMPLATE_NAMES),
     )
 
 

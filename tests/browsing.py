@@ -69,8 +69,12 @@ class Visit:
 
     def open(self, hash: str = "") -> Any:
         """Go to the page, with this address after its `#`; returns when its script is done."""
+        if self.page.url != "about:blank":
+            # Another address of the page that is there would load nothing by itself.
+            self.page.goto("about:blank")
         self.page.goto(self.url + hash)
         self.page.wait_for_selector("html[data-ready]")
+        settled(self.page)
         return self.page
 
     def close(self) -> None:
@@ -90,6 +94,11 @@ def visits(page: str, **options: Any) -> Any:
         assert found.problems == []
 
     return visit
+
+
+def settled(page: Any) -> None:
+    """Wait until what measures itself is drawn: charts are, once the layout tells their width."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
 
 
 def until(page: Any, condition: Callable[[], bool]) -> None:

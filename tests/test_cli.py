@@ -52,17 +52,20 @@ def test_unknown_verb_and_option_exit_2(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["runn", "x.yaml"], ["does not know 'runn'", "did you mean run?"]),
+        (["runn", "x.yaml"], ["does not know 'runn'", "did you mean 'run'?"]),
         (
             ["new", "x.json", "--modle", "m"],
-            ["espalier new has no option --modle", "mean --model?"],
+            ["espalier new has no option --modle", "mean '--model'?"],
         ),
-        (["run", "x.yaml", "--dry-rnu"], ["espalier run has no option", "did you mean --dry-run?"]),
+        (
+            ["run", "x.yaml", "--dry-rnu"],
+            ["espalier run has no option", "did you mean '--dry-run'?"],
+        ),
         # An abbreviation would be another option: a seed is not how many there are.
-        (["sweep", "x.yaml", "--seed", "2"], ["has no option --seed", "did you mean --seeds?"]),
+        (["sweep", "x.yaml", "--seed", "2"], ["has no option --seed", "did you mean '--seeds'?"]),
         (["train", "push", "m", "--repo", "r", "--privat"], ["espalier train push has no option"]),
         (["run", "x.yaml", "y.yaml"], ["takes no further argument", "'y.yaml'"]),
-        (["run", "x.yaml", "--stage", "sfft"], ["does not know 'sfft'", "did you mean sft?"]),
+        (["run", "x.yaml", "--stage", "sfft"], ["does not know 'sfft'", "did you mean 'sft'?"]),
         (["run"], ["required: RECIPE", "espalier run --help"]),
         (["curate", "--near", "high"], ["--near: 'high' is no number from 0 to 1"]),
         (["curate", "--near", "nan"], ["--near: 'nan' is no number from 0 to 1"]),

@@ -496,10 +496,10 @@ def test_what_was_chosen_is_restored_from_the_address(visit: Visit, table: Table
     assert page.locator(".frame-bar .status").inner_text() == before[0]
     assert page.locator("article.open").get_attribute("data-id") == opened
     # The open one is in view, wherever in the list it stands.
-    page.goto(visit.url + f"#answers&row={identities(table)[50]}")
-    page.wait_for_selector("article.open")
-    top = page.locator("article.open").bounding_box()["y"]
-    assert 0 < top < 900
+    wanted = identities(table)[50]
+    page.goto(visit.url + f"#answers&row={wanted}")
+    top = f"document.querySelector('article.open[data-id=\"{wanted}\"]')?.getBoundingClientRect().y"
+    until(page, lambda: 0 < (page.evaluate(top) or 0) < 900)
 
 
 @pytest.mark.slow
@@ -582,6 +582,8 @@ def test_only_what_is_in_view_is_drawn(visit: Visit, table: Table) -> None:
     seen: list[str] = []
     box = "document.querySelector('.examples-box')"
     nodes = "document.querySelectorAll('#answers *').length"
+    bottom = "getBoundingClientRect().bottom"
+    filled = f"[...{box}.querySelectorAll('article')].at(-1)?.{bottom} >= {box}.{bottom}"
     while True:
         assert page.evaluate(nodes) < 2500
         now = listed(page, 100)
@@ -590,7 +592,7 @@ def test_only_what_is_in_view_is_drawn(visit: Visit, table: Table) -> None:
         seen += [identity for identity in now if identity not in seen]
         before = page.evaluate(f"{box}.scrollTop")
         page.evaluate(f"{box}.scrollBy(0, 400)")
-        page.wait_for_timeout(40)
+        until(page, lambda: page.evaluate(filled) or listed(page, 100)[-1] == order[-1])
         if page.evaluate(f"{box}.scrollTop") == before:
             break
     assert seen == order

@@ -105,7 +105,8 @@ def test_scores_of_each_run_stand_beside_each_other(visit: Visit, runs: list[Pat
     truth = [100 * statistics.mean(row_scores(run, "ppo", "exact_match").values()) for run in runs]
     assert table == [f"{value:.1f} %" for value in truth]
     charts = page.locator("#run-trends figure").count()
-    assert page.locator("#run-trends figure >> nth=0 >> circle").count() == len(runs)
+    marks = page.locator("#run-trends figure >> nth=0 >> circle")
+    until(page, lambda: marks.count() == len(runs))
     assert charts == 7
 
 
@@ -150,7 +151,7 @@ def test_a_sweep_shows_levels_ranks_and_effects(visit: Visit, runs: list[Path]) 
         f"{means[key]:.2f}".replace("-", "−") for key in order
     ]
     # Points: a mean for each setting, and its three runs.
-    assert page.locator("#sweep-chart circle").count() == 4 + 12
+    until(page, lambda: page.locator("#sweep-chart circle").count() == 4 + 12)
     page.click("#sweep-ranking button[data-column='0']")
     assert "rank=0" in page.url
     assert (
@@ -178,18 +179,18 @@ def test_a_sweep_shows_levels_ranks_and_effects(visit: Visit, runs: list[Path]) 
 def test_learning_curves_by_run_or_by_setting(visit: Visit, runs: list[Path]) -> None:
     page = visit.open()
     chart = page.locator("#run-curves figure").first
-    assert chart.locator("path.line").count() == 4
+    until(page, lambda: chart.locator("path.line").count() == 4)
     assert chart.locator("path.band").count() == 4
     page.select_option("select[name=lines]", "runs")
-    assert page.locator("#run-curves figure >> nth=0 >> path.line").count() == len(runs)
-    assert page.locator("#run-curves path.band").count() == 0
+    until(page, lambda: chart.locator("path.line").count() == len(runs))
+    until(page, lambda: page.locator("#run-curves path.band").count() == 0)
     page.select_option("select[name=colour]", "run")
     keys = page.locator(".run-keys button")
     assert keys.count() == len(runs)
     keys.nth(0).click()
     assert "off=0" in page.url
     assert keys.nth(0).get_attribute("aria-pressed") == "false"
-    assert page.locator("#run-curves figure >> nth=0 >> path.line").count() == len(runs) - 1
+    until(page, lambda: chart.locator("path.line").count() == len(runs) - 1)
     page.select_option("select[name=stage]", "sft")
     titles = page.locator("#run-curves .chart-title").all_inner_texts()
     assert "Loss · validation" in titles
@@ -197,7 +198,7 @@ def test_learning_curves_by_run_or_by_setting(visit: Visit, runs: list[Path]) ->
     assert "scale=log" in page.url
     page.reload()
     page.wait_for_selector("html[data-ready]")
-    assert page.locator("#run-curves figure >> nth=0 >> path.line").count() == len(runs) - 1
+    until(page, lambda: chart.locator("path.line").count() == len(runs) - 1)
 
 
 @pytest.mark.slow

@@ -145,7 +145,7 @@ def test_effects_stand_with_their_bars_and_the_chart_has_its_band(
         assert "better" in row[4]
     assert page.locator("#answer-effects .bar-svg").count() == 2
     chart = page.locator(".chart.levels")
-    assert chart.locator("circle").count() == 3 + 9
+    until(page, lambda: chart.locator("circle").count() == 3 + 9)
     assert chart.locator("path.band").count() == 1 and chart.locator("path.line").count() == 1
     # Doublings are equal steps.
     places = chart.locator("g.point:not(.small) circle").evaluate_all(
@@ -229,8 +229,8 @@ def test_variants_failures_and_hostile_names(other: Visit, variants: Path) -> No
     assert page.locator("#told li").first.inner_text().startswith("▼")
     assert [row[0] for row in table(page, "#answer-effects")] == VARIANTS
     # Words have no line between them.
+    until(page, lambda: page.locator(".chart.levels line.stem").count() > 0)
     assert page.locator(".chart.levels path.line").count() == 0
-    assert page.locator(".chart.levels line.stem").count() > 0
     (failed,) = table(page, ".failed-members")
     assert failed[1] == "failed, SFT" and "<b>less</b>" in failed[2]
     set_by = table(page, ".variants")

@@ -108,7 +108,7 @@ def test_the_charts_of_a_stage_read_out_the_same_step(visit: Visit, report: Path
     assert "by step" in chart(page, "Loss", "SFT").locator("figcaption").inner_text()
     gain = chart(page, "Gain on the held-out prompts")
     assert "2.5 [2.3, 2.8]" in gain.locator(".legend-row").inner_text()
-    assert gain.locator("path.band").count() == 1
+    until(page, lambda: gain.locator("path.band").count() == 1)
 
 
 def test_smoothing(visit: Visit, report: Path) -> None:
@@ -120,7 +120,7 @@ def test_smoothing(visit: Visit, report: Path) -> None:
     assert loss.locator("path.raw").count() == 1
     assert entropy.locator("path.raw").count() == 0
     page.select_option("#curve-smooth", "0.2")
-    assert entropy.locator("path.raw").count() == 1
+    until(page, lambda: entropy.locator("path.raw").count() == 1)
     assert "curve.smooth=0.2" in page.url
     ys = list(numbers(report.parent, "entropy").values())
     places = [tuple(map(float, pair.split())) for pair in drawn(entropy)[1:].split("L")]
@@ -131,10 +131,11 @@ def test_smoothing(visit: Visit, report: Path) -> None:
     slope = (raw[0][1] - raw[1][1]) / (ys[0] - ys[1])
     assert places[15][1] == pytest.approx(raw[0][1] - slope * (ys[0] - mean), abs=0.3)
     page.select_option("#curve-smooth", "0")
-    assert page.locator("path.raw").count() == 0
+    until(page, lambda: page.locator("path.raw").count() == 0)
     page.reload()
     page.wait_for_selector("html[data-ready]")
     assert page.locator("#curve-smooth").input_value() == "0"
+    until(page, lambda: entropy.locator("path.line").count() > 0)
     assert page.locator("path.raw").count() == 0
 
 

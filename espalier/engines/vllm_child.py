@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import json
 import os
 import queue
@@ -126,8 +125,8 @@ def open_engine(settings: dict[str, Any], tell: Any) -> Any:
     known = {field.name for field in dataclasses.fields(EngineArgs)}
     for name in settings:
         if name not in known:
-            near = difflib.get_close_matches(name, sorted(known), n=1)
-            tell({"failed": f"vLLM has no setting '{name}'", "near": near, "user": True})
+            unknown = {"failed": f"vLLM has no setting '{name}'", "name": name}
+            tell({**unknown, "known": sorted(known), "user": True})
             return None
     try:
         llm = LLM(**settings, use_tqdm_on_load=False)

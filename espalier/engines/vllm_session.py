@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from espalier.engines.vllm_process import VLLMProcess, Waiting
-from espalier.errors import InputError, StageError, UsageError
+from espalier.errors import InputError, StageError, UsageError, did_you_mean
 
 # Requests under way at once; the rest wait here, where they take less memory.
 WINDOW = 2048
@@ -89,11 +89,10 @@ class VLLMSession:
         if "ready" in message:
             return int(message["ready"])
         if message.get("user"):
-            near = message.get("near")
             raise UsageError(
                 f"{message['failed']}.",
                 where=f"{self._where}.vllm",
-                hint=f"did you mean '{near[0]}'?" if near else None,
+                hint=did_you_mean(message.get("name", ""), message.get("known", ())),
             )
         raise InputError(
             "vLLM can't load this model: " + first_lines(message["failed"]),

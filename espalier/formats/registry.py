@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from espalier.errors import InputError
+from espalier.errors import InputError, did_you_mean
 from espalier.formats.alpaca import ALPACA
 from espalier.formats.base import Format, Kind
 from espalier.formats.dolly import DOLLY
@@ -48,11 +47,10 @@ def format_named(name: str) -> AnyFormat:
     """The format of this name; InputError with the nearest name for an unknown one."""
     if name in FORMATS:
         return FORMATS[name]
-    near = difflib.get_close_matches(name.lower().replace("_", "-"), FORMATS, n=1, cutoff=0.5)
     raise InputError(
         f"There is no dataset format '{name}'.",
         expected=f"auto, {', '.join(FORMATS)}",
-        hint=f"did you mean '{near[0]}'?" if near else None,
+        hint=did_you_mean(name, FORMATS),
     )
 
 

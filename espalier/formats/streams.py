@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import io
 import zlib
@@ -13,7 +12,7 @@ from typing import BinaryIO, cast
 
 import zstandard
 
-from espalier.errors import InputError, StageError
+from espalier.errors import InputError, StageError, did_you_mean
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _MAGIC = (
@@ -41,8 +40,7 @@ def require_file(path: Path) -> None:
         folder = folder.parent
     if folder == path.parent:
         found = sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
-        near = difflib.get_close_matches(path.name, found, n=1, cutoff=0.5)
-        hint = f"did you mean {folder / near[0]}?" if near else f"look into {folder}/"
+        hint = did_you_mean(path.name, found, folder) or f"look into {folder}/"
     else:
         hint = f"the folder {path.parent} does not exist either; {folder}/ does"
     raise InputError(

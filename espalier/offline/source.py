@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from random import Random
 
-from espalier.errors import UsageError
+from espalier.errors import UsageError, did_you_mean
 from espalier.offline.families import BY_NAME, FAMILIES
 from espalier.offline.family import Family
 from espalier.records import Example
@@ -101,11 +100,10 @@ def _fresh(family: Family, rng: Random, taken: Collection[str], own: set[str]) -
 def _choose(languages: Sequence[str], names: Sequence[str] | None) -> list[Family]:
     unknown = [name for name in names or () if name not in BY_NAME]
     if unknown:
-        near = get_close_matches(unknown[0], BY_NAME, n=1)
         raise UsageError(
             f"There is no task family '{unknown[0]}'.",
             expected=", ".join(BY_NAME),
-            hint=f"did you mean '{near[0]}'?" if near else None,
+            hint=did_you_mean(unknown[0], BY_NAME),
         )
     chosen = [
         family

@@ -8,12 +8,11 @@ in the rest, so that a reward model can learn from both kinds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from espalier.errors import UsageError
+from espalier.errors import UsageError, did_you_mean
 
 PREFIXES = {"en": "The answer is ", "zh": "答案是"}
 REFUSALS = {
@@ -111,11 +110,10 @@ def read_options(options: Mapping[str, Any]) -> OfflineOptions:
     known = OfflineOptions.model_fields
     for name in options:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
             raise UsageError(
                 f"The offline engine has no option '{name}'.",
                 expected="one of " + ", ".join(known),
-                hint=f"did you mean '{near[0]}'?" if near else None,
+                hint=did_you_mean(name, known),
             )
     try:
         read = OfflineOptions(**options)
