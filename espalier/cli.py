@@ -20,6 +20,7 @@ from espalier.arguments import Parser
 from espalier.errors import EXIT_FAILED, EXIT_INTERRUPTED, EspalierError
 from espalier.stages import NAMES, VERBS, load
 from espalier.verbs import (
+    add_machine_options,
     add_processes_option,
     add_recipe_options,
     add_verb,
@@ -137,7 +138,7 @@ def _register_trunk(subparsers: argparse._SubParsersAction[argparse.ArgumentPars
     )
     recipe.add_argument("action", choices=("explain", "validate"))
     add_recipe_options(recipe, positional=True)
-    cli_new.add_machine_options(recipe)
+    add_machine_options(recipe)
     add_verb(
         subparsers,
         "doctor",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from espalier.errors import UsageError
 from espalier.new_output import check_output, name_of, run_name, unwritable
-from espalier.verbs import above_zero, add_verb, positive
+from espalier.verbs import add_machine_options, add_verb, positive
 
 if TYPE_CHECKING:
     from espalier.data_facts import DataFacts
@@ -56,17 +56,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     new.add_argument("--seeds", metavar="N", type=positive, help="repeats (3 where runs differ)")
     add_machine_options(new)
     new.add_argument("--yes", action="store_true", help="ask nothing: flags and defaults decide")
-
-
-def add_machine_options(parser: argparse.ArgumentParser) -> None:
-    """`--gpu` and `--price`, for estimates."""
-    parser.add_argument(
-        "--gpu",
-        metavar="GPU",
-        help="estimate for this machine: h100, a100-80, 4x4090, or GiB of memory (default: "
-        "the one at hand)",
-    )
-    parser.add_argument("--price", metavar="P", type=above_zero, help="USD for an hour of one GPU")
 
 
 def _new(args: argparse.Namespace) -> int:

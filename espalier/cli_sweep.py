@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espalier.errors import EXIT_FAILED, EspalierError, UsageError
-from espalier.verbs import above_zero, add_recipe_options, add_verb, positive
+from espalier.verbs import (
+    above_zero,
+    add_machine_options,
+    add_recipe_options,
+    add_verb,
+    positive,
+)
 
 if TYPE_CHECKING:
     from espalier.recipe import Draft
@@ -59,8 +65,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="members at a time, one a GPU where there are GPUs (default: $NPROC, else 1)",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="the members, what they share, and what would run"
+        "--dry-run",
+        action="store_true",
+        help="the members, what they share, what would run, and an estimate of its time",
     )
+    add_machine_options(parser)
 
 
 def _sweep(args: argparse.Namespace) -> int:
@@ -71,6 +80,11 @@ def _sweep(args: argparse.Namespace) -> int:
     from espalier.sweep_folder import refuse_other_runs
     from espalier.sweep_members import plan_sweep
 
+    if not args.dry_run and (args.gpu or args.price):
+        raise UsageError(
+            "--gpu and --price are for the estimate, and this would run the sweep here.",
+            hint="add --dry-run",
+        )
     draft = draft_recipe(args.recipe, args.overrides, small=args.small)
     plan = plan_sweep(laid_over(draft, args.over, args.seeds, args.draws))
     folder = Path(args.runs_dir) / (args.run or plan.base.shared.name)
@@ -78,11 +92,14 @@ def _sweep(args: argparse.Namespace) -> int:
     if wanted is not None and (points := plan.points) < wanted:
         print(f"draws: {wanted} were asked for, of {points} different points; all of them run")
     if args.dry_run:
+        from espalier.machine import named_machine
         from espalier.sweep_plan import table
 
         refuse_other_runs(folder)
         before = read_sweep(folder).members if is_sweep(folder) else []
-        print(table(plan, folder, {member.name: member for member in before}))
+        machine = named_machine(args.gpu) if args.gpu else None
+        known = {member.name: member for member in before}
+        print(table(plan, folder, known, machine, args.price))
         return 0
     ended = run_sweep(plan, folder, processes=processes_wanted(args.processes), hours=args.hours)
     return _conclude(folder, ended)

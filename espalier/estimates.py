@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from espalier.machine import Machine
@@ -138,6 +139,22 @@ def time_line(
         money = amount(price * hours, "USD")
         text += f"，{money}（每小时 {price:g}）" if chinese else f", {money} at {price:g} an hour"
     return text
+
+
+def trainings_line(
+    times: Sequence[float | None], which: str, machine: Machine, price: float | None
+) -> str:
+    """The time of `which` trainings by that of each, and what is not in it; so many go on at a
+    time as the machine has GPUs, where each has one."""
+    known = [seconds for seconds in times if seconds is not None]
+    if not known:
+        return "time of all trainings: not known"
+    missing = len(times) - len(known)
+    also = {0: "", 1: "1 training, "}.get(missing, f"{missing} trainings, ")
+    if missing:
+        which = f"{len(known)} of {len(times)} trainings"
+    told = time_line(sum(known), machine, price)
+    return f"{told} for {which} alone; {also}curation and evaluation are not counted"
 
 
 def plan_line(plan: Plan, *, chinese: bool = False) -> str:

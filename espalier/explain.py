@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -10,11 +12,12 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from espalier.errors import EspalierError
+from espalier.estimates import trainings_line
 from espalier.machine import Machine, named_machine, this_machine
 from espalier.recipe import Recipe
 from espalier.run import StageContext, planned_outcome
 from espalier.running import check_models, context_of, planned, runner_of
-from espalier.stages import NAMES, TRAINING, Stage, load, stage_named
+from espalier.stages import NAMES, TRAINING, TRAINING_SECONDS, Stage, load, stage_named
 
 
 def explain(
@@ -29,36 +32,54 @@ def explain(
     lines.extend(_describe(recipe.values, 0))
     lines.append("")
     lines.append("# plan")
-    machine = named_machine(gpu) if gpu else None
-    lines.extend(_plan(recipe, run, planned(recipe), Estimated(recipe, machine, price)))
+    named = named_machine(gpu) if gpu else None
+    estimated = Estimated(recipe, lambda: named or this_machine(), price)
+    lines.extend(_plan(recipe, run, planned(recipe), estimated))
+    lines.extend(estimated.in_all())
     return "\n".join(lines)
 
 
-def dry_run(recipe: Recipe, run: Path, names: list[str] | None, *, estimate: bool = False) -> str:
+def dry_run(
+    recipe: Recipe, run: Path, names: list[str] | None, *, estimated: Estimated | None = None
+) -> str:
     """One line a stage: up to date, resume, changed (and what) or to run.
 
-    With `estimate` also the steps, memory and time of each training on this machine.
+    With `estimated` also the steps, memory and time of each training.
     """
     wanted = [name for name in NAMES if name in (names or planned(recipe))]
     check_models(recipe, run, wanted, network=False)
-    estimated = Estimated(recipe, None, None) if estimate else None
     return "\n".join(_plan(recipe, run, wanted, estimated))
 
 
 @dataclass
 class Estimated:
-    """For what machine trainings are estimated; this one is looked at when there is a training."""
+    """For what machine trainings are estimated; it is looked at when there is a training.
+
+    `times` are the seconds of each training told so far.
+    """
 
     recipe: Recipe
-    machine: Machine | None
+    machine_at_hand: Callable[[], Machine]
     price: float | None
+    times: list[float | None] = field(default_factory=list)
+
+    @cached_property
+    def machine(self) -> Machine:
+        """The machine, looked at once."""
+        return self.machine_at_hand()
 
     def lines(self, context: StageContext) -> list[str]:
         """What a training stage takes."""
-        if self.machine is None:
-            self.machine = this_machine()
         found: list[str] = load(TRAINING)(context, self.recipe, self.machine, self.price)
+        self.times.append(load(TRAINING_SECONDS)(context, self.recipe, self.machine))
         return found
+
+    def in_all(self) -> list[str]:
+        """The time of all trainings, one after the other, where there are several."""
+        if len(self.times) < 2:
+            return []
+        which = f"all {len(self.times)} trainings"
+        return ["", trainings_line(self.times, which, self.machine, self.price)]
 
 
 def _plan(

@@ -105,6 +105,8 @@ DATA_PAGE = "espalier.reports.data_page:build_data_page"
 SWEEP_PAGE = "espalier.reports.sweep_page:build_sweep_page"
 # What a training takes: (context, recipe, machine, price of an hour of a GPU) -> lines.
 TRAINING = "espalier.train.estimate:estimate_lines"
+# The time of a training: (context, recipe, machine) -> seconds, None where it is not known.
+TRAINING_SECONDS = "espalier.train.estimate:stage_seconds"
 # Reads rubrics of one's own: (file names, where a name is) -> scales.
 RUBRICS = "espalier.evaluate.judge_rubrics:scales_of"
 # Compares the scores of whole sets of the same model in two runs:

@@ -8,22 +8,21 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
-from espalier.estimates import time_line
-from espalier.explain import dry_run
+from espalier.estimates import trainings_line
+from espalier.explain import Estimated, dry_run
 from espalier.machine import Machine, this_machine
 from espalier.run import decisive
 from espalier.running import context_of, planned, runner_of
-from espalier.stages import load, stage_named
+from espalier.stages import TRAINING_SECONDS, load, stage_named
 from espalier.sweep_file import MEMBERS, Member
 from espalier.sweep_members import Plan, Planned
 from espalier.sweep_stage import asks_engines
 from espalier.terminal import columns, visible
 
 ROWS = 40
-# The time of a training: (context, recipe, machine) -> seconds, None where it is not known.
-SECONDS = "espalier.train.estimate:stage_seconds"
 # The store of stages under a budget: what one of them spends has to be known to the next.
 ALL = "all"
 
@@ -78,8 +77,22 @@ def counts(steps: Sequence[Sequence[Step]]) -> dict[str, tuple[int, int]]:
     return {name: (different[name], count) for name, count in every.items()}
 
 
-def table(plan: Plan, folder: Path, before: Mapping[str, Member]) -> str:
-    """The members with their settings, what is shared, and the plan of the first member."""
+def table(
+    plan: Plan,
+    folder: Path,
+    before: Mapping[str, Member],
+    machine: Machine | None = None,
+    price: float | None = None,
+) -> str:
+    """The members with their settings, what is shared, and the plan of the first member.
+
+    Trainings are estimated for `machine` (None: this one), at `price` for an hour of one GPU.
+    """
+
+    @cache
+    def found() -> Machine:
+        return machine or this_machine()
+
     steps = [steps_of(member, folder / MEMBERS / member.name) for member in plan.members]
     heads = [factor.label for factor in plan.factors]
     rows = [("member", *heads, "seed", "so far")]
@@ -94,15 +107,20 @@ def table(plan: Plan, folder: Path, before: Mapping[str, Member]) -> str:
     runs, every = (sum(pair[place] for pair in shared.values()) for place in (0, 1))
     told = ", ".join(f"{name} {pair[0]}/{pair[1]}" for name, pair in shared.items())
     lines += ["", f"at most {runs} stage runs instead of {every}: {told}"]
-    lines += in_all(plan, steps, folder, this_machine)
+    lines += in_all(plan, steps, folder, found, price)
     first = plan.members[0]
     lines += ["", f"the stages of {first.name}:"]
-    lines.append(dry_run(first.recipe, folder / MEMBERS / first.name, None, estimate=True))
+    estimated = Estimated(first.recipe, lambda: replace(found(), count=1), price)
+    lines.append(dry_run(first.recipe, folder / MEMBERS / first.name, None, estimated=estimated))
     return "\n".join(lines)
 
 
 def in_all(
-    plan: Plan, steps: Sequence[Sequence[Step]], folder: Path, machine: Callable[[], Machine]
+    plan: Plan,
+    steps: Sequence[Sequence[Step]],
+    folder: Path,
+    machine: Callable[[], Machine],
+    price: float | None = None,
 ) -> list[str]:
     """The time of all different trainings, as if none were done; none where there is no training.
 
@@ -118,17 +136,13 @@ def in_all(
         return []
     found = machine()
     alone = replace(found, count=1)
-    times = []
+    abreast = min(found.count, len(plan.members))
+    times: list[float | None] = []
     for (name, _), member in different.items():
         context = context_of(stage_named(name), member.recipe, folder / MEMBERS / member.name)
         with context.own_code():
-            times.append(load(SECONDS)(context, member.recipe, alone))
-    known = [seconds for seconds in times if seconds is not None]
-    if not known:
-        return ["time of all trainings: not known"]
-    abreast = min(found.count, len(plan.members))
-    told = time_line(sum(known) / abreast, replace(found, count=abreast), None)
-    beside = "curation and evaluation are not counted"
-    if len(known) < len(times):
-        beside = f"{len(times) - len(known)} trainings, curation and evaluation are not counted"
-    return [f"{told} for at most {len(known)} different trainings alone; {beside}"]
+            seconds = load(TRAINING_SECONDS)(context, member.recipe, alone)
+        times.append(None if seconds is None else seconds / abreast)
+    count = len(times)
+    which = f"at most {count} different trainings" if count > 1 else "the one training"
+    return [trainings_line(times, which, replace(found, count=abreast), price)]

@@ -115,6 +115,17 @@ def add_processes_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_machine_options(parser: argparse.ArgumentParser) -> None:
+    """`--gpu` and `--price`, for estimates."""
+    parser.add_argument(
+        "--gpu",
+        metavar="GPU",
+        help="estimate for this machine: h100, a100-80, 4x4090, or GiB of memory (default: "
+        "the one at hand)",
+    )
+    parser.add_argument("--price", metavar="P", type=above_zero, help="USD for an hour of one GPU")
+
+
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """The recipe that the options name, with the overrides applied."""
     from espalier.recipe import load_recipe

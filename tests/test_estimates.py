@@ -118,6 +118,52 @@ def test_a_run_is_the_sum_of_its_stages(capsys: pytest.CaptureFixture[str]) -> N
     assert hours_of(told, "ppo") > 10 * hours_of(told, "evaluate") > 0
 
 
+def priced(text: str) -> list[float]:
+    """Every time of a plan, in hours: by its price at a million an hour."""
+    told = re.findall(r"time: .*?\$([\d.,]+) at 1e\+06 an hour", text)
+    return [float(amount.replace(",", "")) / 1e6 for amount in told]
+
+
+@pytest.mark.usefixtures("_here")
+def test_explain_ends_with_the_time_of_all_trainings(capsys: pytest.CaptureFixture[str]) -> None:
+    long_talks(Path("long.json"), 300)
+    words = ["--model", "owner/model-7b", "--gpu", "a100-80", "--price", "1e6"]
+    files = ["long.json", "pairs.jsonl"]
+    assert main(["new", *files, *words, "--yes", "--compare", "lora,ppo"]) == 0
+    capsys.readouterr()
+    assert main(["recipe", "explain", "long.yaml", *words[2:]]) == 0
+    told = capsys.readouterr().out
+    *stages, whole = priced(told)
+    assert len(stages) == 4 and whole == pytest.approx(sum(stages), rel=0.001)
+    last = told.splitlines()[-1]
+    assert "for all 4 trainings alone; curation and evaluation are not counted" in last
+    # One training is told where it stands.
+    assert main(["new", "long.json", *words, "--yes", "--output", "one.yaml"]) == 0
+    capsys.readouterr()
+    assert main(["recipe", "explain", "one.yaml", *words[2:]]) == 0
+    assert len(priced(capsys.readouterr().out)) == 1
+
+
+@pytest.mark.usefixtures("_here")
+def test_a_sweeps_plan_for_a_named_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--model", "owner/model-7b", "--compare", "lora", "--seeds", "4", "--yes"]
+    long_talks(Path("long.json"), 300)
+    assert main(["new", "long.json", *words, "--gpu", "h200"]) == 0
+    capsys.readouterr()
+    found = {}
+    for gpu in ("h200", "8xh200"):
+        more = ["--gpu", gpu, "--price", "1e6"]
+        assert main(["sweep", "long.yaml", "--dry-run", *more]) == 0
+        told = capsys.readouterr().out
+        assert "for at most 4 different trainings alone" in told
+        found[gpu] = priced(told)
+    # All of them, and the first: each on one GPU, whatever else there is; of eight, four are paid.
+    whole, first = found["h200"]
+    assert whole == pytest.approx(4 * first, rel=0.001) and found["8xh200"] == found["h200"]
+    assert main(["sweep", "long.yaml", "--gpu", "h200"]) == 2
+    assert "add --dry-run" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("_here")
 def test_a_sweep_is_the_sum_of_its_runs(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--model", "owner/model-7b", "--gpu", "h200", "--price", "1e6", "--yes"]
