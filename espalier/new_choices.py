@@ -16,7 +16,7 @@ from espalier.errors import UsageError
 from espalier.estimates import Plan
 from espalier.machine import Machine
 from espalier.model_facts import ModelFacts, preamble_tokens
-from espalier.new_rows import Left, check_left, rows_left
+from espalier.new_rows import Left, check_left, rows_left, trained_part
 from espalier.sizing import Load, Method, PPOForm, fitting, gib, ppo_memory, training_memory
 
 METHODS = ("sft", "lora", "qlora", "prompt-tuning", "freeze", "ppo")
@@ -132,9 +132,8 @@ def choose(wishes: Wishes) -> Choices:
     form, ppo_load = _ppo_form(wishes, load) if ppo else (None, load)
     preamble = _preamble(wishes)
     left = _left(wishes, length, preamble)
-    # Of a dialogue that is held out no part is trained on.
-    drawn = max(0, usable - holdout - prompts) / usable
-    remaining = max(1, round(drawn * sum(one.facts.rows for one in left)))
+    kept = trained_part(left, holdout + prompts)
+    remaining = max(1, round(kept * sum(one.facts.rows for one in left)))
     validation = 0.02 if remaining >= 2500 else 0.05 if remaining >= 200 else 0.0
     trained = max(1, round(remaining * (1 - validation)))
     epochs = 3.0 if trained < 20_000 else 2.0 if trained < 100_000 else 1.0

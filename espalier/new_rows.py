@@ -23,6 +23,8 @@ _DIALOGUES = "espalier.curate.dialogues"
 _COUNTER = "espalier.curate.dialogues:token_counter"
 _DIALOGUE_OPTIONS = "espalier.curate.config_dialogues:DialogueConfig"
 _TALLY = "espalier.curate.pipeline:Tally"
+_HELD_OUT = "espalier.curate.decontaminate"
+_HELD_OUT_OPTIONS = "espalier.curate.config_holdout:HoldoutConfig"
 _TEST_SET = "espalier.curate.contamination:read_evaluation"
 _TEST_SET_OPTIONS = "espalier.curate.config_holdout:DecontaminateConfig"
 
@@ -81,6 +83,34 @@ def rows_left(
         (len(parts) - len(clean)) / max(1, len(parts)),
         round(scale * counted["long_exchange"]),
     )
+
+
+def trained_part(left: Sequence[Left], drawn: int) -> float:
+    """The part of the rows left of all files that is trained on, where so many are held out.
+
+    With them go rows that have nearly the same prompt, and other parts of their dialogues, by
+    curation's own rule. Of files that were read in part only the dialogues are counted: how many
+    of a large file are near each other its sample doesn't tell.
+    """
+    rows = _all_examples(left)
+    if rows is None:
+        dialogues = max(1, sum(one.dialogues for one in left))
+        return max(0, dialogues - drawn) / dialogues
+    if not drawn or not rows:
+        return 1.0
+    rules = load(_HELD_OUT)
+    held = rules.HeldOut(load(_HELD_OUT_OPTIONS)())
+    for row in rules.draw_held_out(rows, drawn, "new"):
+        held.add(row)
+    step = rules.decontaminate(held)
+    return len(list(step(rows, load(_TALLY)("held out", "new", lambda reject: None)))) / len(rows)
+
+
+def _all_examples(left: Sequence[Left]) -> list[Example] | None:
+    """The rows that are left, file by file; None where a file's sample is not all of it."""
+    if any(one.facts.rows != len(one.facts.sample) for one in left):
+        return None
+    return [row for one in left for row in _examples(one.facts)]
 
 
 def check_left(left: Sequence[Left], names: str, limit: int, evaluation: str | None) -> None:

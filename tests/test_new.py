@@ -535,6 +535,30 @@ def test_split_dialogues_are_what_is_trained_on(
     assert "100.0 % of the rows are longer than" in told
 
 
+def test_rows_with_the_prompts_of_held_out_ones_are_not_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Every question stands in three dialogues, after another answer: with a held-out one the two
+    others go, as curation removes them as well."""
+    speakers = ("human", "gpt") * 2
+    rows = []
+    for number in range(120):
+        asked = f"Tell me about the {number // 3} towns there.", "And what do people eat?"
+        said = asked[0], f"They are {number} in all.", asked[1], f"Rice, {number} kinds of it."
+        turns = [{"from": a, "value": b} for a, b in zip(speakers, said, strict=True)]
+        rows.append({"id": str(number), "conversations": turns})
+    Path("same.json").write_text(json.dumps(rows), encoding="utf-8")
+    assert new("same.json", "--model", "model", *MACHINE) == 0
+    expected = announced(capsys.readouterr().out)
+    assert main(["curate", "--recipe", "same.yaml"]) == 0
+    capsys.readouterr()
+    assert main(["recipe", "explain", "same.yaml", "--gpu", "80"]) == 0
+    after = announced(capsys.readouterr().out.split("# plan")[1])
+    # A tenth is held out; another draw takes other questions.
+    assert after[0] < 90
+    assert expected == pytest.approx(after, rel=0.1)
+
+
 def test_rows_that_the_test_set_has_are_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
     """Of 40 dialogues 30 are in the test set, where curation finds them as well."""
     rows = json.loads(long_talks(Path("long.json"), 40).read_text(encoding="utf-8"))
