@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from espalier.reports.strings import t
+from espalier.reports.strings import spaced, t
 from espalier.reports.verdicts import plain_number
 
 KINDS = ("same_prompt", "same_turn", "ngram", "near_prompt")
@@ -40,6 +40,8 @@ def contamination_of(summary: Mapping[str, Any] | None) -> Contamination | None:
     if not summary or not isinstance(said, Mapping):
         return None
     total = summary["set"]["rows"]
+    # Without a clean prompt the table would be dashes.
+    left = (said.get("rows") or 0) < total
     sentence = t("contamination.none", total=f"{total:,}")
     if said.get("rows"):
         share = f"{100 * said['rows'] / max(1, total):.1f} %"
@@ -47,9 +49,10 @@ def contamination_of(summary: Mapping[str, Any] | None) -> Contamination | None:
         sentence = t("contamination.found", **counts, kinds=t("list.comma").join(_kinds(said)))
         if said.get("whole_reference"):
             sentence += " " + t("contamination.whole", rows=f"{said['whole_reference']:,}")
-        sentence += " " + t(f"contamination.{'below' if said['rows'] < total else 'none_left'}")
+        sentence += " " + t(f"contamination.{'below' if left else 'none_left'}")
     listed = ", ".join(str(item["file"]) for item in said.get("against") or [])
-    scores = {(s["model"], s["metric"]): s for s in said.get("scores") or []}
+    scored = said.get("scores") or [] if left else []
+    scores = {(s["model"], s["metric"]): s for s in scored}
     changes = {
         (c["model"], c["metric"]): c for c in said.get("comparisons") or [] if c.get("changed")
     }
@@ -62,7 +65,7 @@ def contamination_of(summary: Mapping[str, Any] | None) -> Contamination | None:
         for model in summary["models"]
         if any(key[0] == model["name"] for key in scores)
     ]
-    return Contamination(sentence, listed, [str(m["label"]) for m in metrics], rows)
+    return Contamination(spaced(sentence), listed, [str(m["label"]) for m in metrics], rows)
 
 
 def _kinds(said: Mapping[str, Any]) -> list[str]:

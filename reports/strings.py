@@ -24,6 +24,9 @@ LANGUAGES: tuple[Language, ...] = ("en", "zh")
 # Embeddings, overrides and isolates of the bidirectional algorithm.
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
+_HAN = "[\u4e00-\u9fff]"
+_MARK = "[。，；：！？、]"
+
 _speaking: ContextVar[Language] = ContextVar("language", default="en")
 
 
@@ -40,6 +43,16 @@ def speaking(language: Language) -> Iterator[None]:
 def language() -> Language:
     """The language that speaks now."""
     return _speaking.get()
+
+
+def spaced(text: str) -> str:
+    """Chinese text with a space between Chinese and Latin words, and none between Chinese ones or
+    after a full-width mark."""
+    if language() != "zh":
+        return text
+    text = re.sub(f"(?<={_HAN}) (?={_HAN})", "", text)
+    text = re.sub(f"(?<={_MARK}) ", "", text)
+    return re.sub(f"(?<={_HAN})(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])(?={_HAN})", " ", text)
 
 
 @cache

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from espalier.reports.runs_sentences import mean_text
-from espalier.reports.strings import language, t
+from espalier.reports.strings import language, spaced, t
 from espalier.reports.student import Mean
 from espalier.reports.sweep_effects import Effect, Trend
 from espalier.reports.sweep_outcome import Outcome
@@ -20,7 +19,6 @@ NAMED = 6
 SURE = ("better", "worse")
 # What tells nothing of chance: no seed was repeated.
 UNSURE = ("settings", "prompts", "once")
-_HAN = "[\u4e00-\u9fff]"
 
 Said = list[tuple[str, str]]
 
@@ -32,14 +30,6 @@ def sentences(outcome: Outcome, labels: Mapping[int, str]) -> Said:
     levels before a trend that is none, unless neither is sure; all of them are one family of tests.
     """
     return [(sign, spaced(text)) for sign, text in _sentences(outcome, labels)]
-
-
-def spaced(text: str) -> str:
-    """Chinese text with a space between Chinese and Latin words, and none between Chinese ones."""
-    if language() != "zh":
-        return text
-    text = re.sub(f"(?<={_HAN}) (?={_HAN})", "", text)
-    return re.sub(f"(?<={_HAN})(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])(?={_HAN})", " ", text)
 
 
 def _sentences(outcome: Outcome, labels: Mapping[int, str]) -> Said:

@@ -65,7 +65,10 @@ def test_the_table_has_the_clean_scores_and_changed_verdicts() -> None:
     assert "The table has the scores without them" in found.sentence
     everything = contamination_of(summary(**{**FOUND, "rows": 1200}))
     assert everything is not None and "No prompt is left" in everything.sentence
-    assert "without them" not in everything.sentence
+    assert "without them" not in everything.sentence and everything.rows == []
+    with speaking("zh"):
+        chinese = contamination_of(summary(**FOUND))
+    assert chinese is not None and " 下表" not in chinese.sentence and "。下表" in chinese.sentence
     assert found.files == "train.jsonl"
     # Perplexity of a corpus has no prompts of the set.
     assert found.metrics == ["Exact match", "BLEU"]
@@ -96,7 +99,7 @@ def contaminated_run(folder: Path, text: Callable[[str], str] | None = None) -> 
     value["comparisons"] = [c for c in value["comparisons"] if c["metric"] != "bleu"]
     value["coverage"] = [{"metric": "rougeL", "rows": {}, "shared": 20, "scores": {}}]
     value["contamination"] = {
-        **FOUND, "against": [{"file": name}],
+        **FOUND, "rows": 12, "against": [{"file": name}],
         "scores": [{**s, "model": m} for s, m in zip(FOUND["scores"][:2], ("sft", "ppo"),
                                                      strict=True)],
         "comparisons": [{**FOUND["comparisons"][0], "model": "ppo"}],
@@ -108,7 +111,7 @@ def contaminated_run(folder: Path, text: Callable[[str], str] | None = None) -> 
 def test_the_page_shows_it_without_scripts(tmp_path: Path) -> None:
     page = Page(build(contaminated_run(tmp_path / "run")))
     words = " ".join(" ".join(page.text).split())
-    assert "30 of 24 prompts" in words and "Compared with: train.jsonl" in words
+    assert "12 of 24 prompts" in words and "Compared with: train.jsonl" in words
     assert "better → tie" in words and "all: 60.0 %" in words
     assert "described, not tested" in words
     assert 'id="contamination"' not in build(make_run(tmp_path / "plain", rows=24))

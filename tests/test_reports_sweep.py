@@ -18,7 +18,7 @@ from espalier.cli import main
 from espalier.errors import InputError
 from espalier.reports.config import ReportConfig
 from espalier.reports.runs_effects import holm
-from espalier.reports.strings import speaking
+from espalier.reports.strings import spaced, speaking
 from espalier.reports.student import Mean
 from espalier.reports.sweep_data import SweepData, gather_sweep
 from espalier.reports.sweep_draws import draw_trends
@@ -36,7 +36,6 @@ from espalier.reports.sweep_members import reseeded
 from espalier.reports.sweep_page import answer_columns, answer_sentences, build_sweep_page
 from espalier.reports.sweep_power import detectable, t_power
 from espalier.reports.sweep_question import shown_level
-from espalier.reports.sweep_sentences import spaced
 from espalier.sweep_file import VARIANT, Factor, read_sweep, write_sweep
 
 scipy_stats = pytest.importorskip("scipy.stats")
@@ -413,6 +412,7 @@ def test_chinese_and_latin_words_are_set_apart() -> None:
     assert spaced("原样 的 SFT") == "原样 的 SFT"
     with speaking("zh"):
         assert spaced("与SFT 的分数，奖励模型 的3次") == "与 SFT 的分数，奖励模型的 3 次"
+        assert spaced("共 3 次。 下表是 SFT 的。") == "共 3 次。下表是 SFT 的。"
 
 
 def test_levels_with_fewer_repeats_are_not_told_as_more(tmp_path: Path) -> None:
