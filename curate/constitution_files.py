@@ -104,8 +104,8 @@ def _prompts(
     return ledger.through(
         rows,
         [
-            ("exact duplicates", exact_dedup(DedupConfig(key="prompt"))),
             *curation.away_from_held_out(),
+            ("exact duplicates", exact_dedup(DedupConfig(key="prompt"))),
         ],
     )
 

@@ -161,8 +161,8 @@ class Curation:
             [
                 *self.cleaning(),
                 ("prompt rules", rule_step(prompt_rules(self.config.filters))),
-                ("exact duplicates", exact_dedup(DedupConfig(key="prompt"))),
                 *self.away_from_held_out(),
+                ("exact duplicates", exact_dedup(DedupConfig(key="prompt"))),
                 *self.decontamination(work.writer(CONTAMINATION)),
             ],
         )
@@ -210,8 +210,8 @@ class Curation:
             [
                 *self.cleaning(),
                 ("prompt rules", rule_step(prompt_rules(self.config.filters))),
-                ("exact duplicates", exact_dedup(DedupConfig(key="prompt"))),
                 *self.away_from_held_out(),
+                ("exact duplicates", exact_dedup(DedupConfig(key="prompt"))),
                 *self.decontamination(lambda line: None),
             ],
         )

@@ -241,3 +241,25 @@ def test_a_dialogue_that_holds_an_exchange_of_a_test_set_is_left_out_whole(
     step = next(r for r in funnel if (r["stream"], r["step"]) == ("train", "held-out prompts"))
     found = "held_out" if same_answer else "same_prompt_held_out"
     assert step["rejected"] == {found: 1, "same_root_held_out": 2}
+
+
+def test_prompts_are_kept_away_before_repeats_of_them_are_removed(tmp_path: Path) -> None:
+    """A part that asks what a row before it asks tells of its dialogue all the same."""
+    known = turns("SE901", 1)
+    mine = turns("LE901", 3)
+    mine[2:4] = known
+    rows = [{"conversations": found} for found in (known, mine, turns("LZ903", 3))]
+    (tmp_path / "shared.json").write_text(json.dumps(rows), encoding="utf-8")
+    test_set = {"instruction": known[0]["value"], "output": known[1]["value"]}
+    (tmp_path / "test.jsonl").write_text(json.dumps(test_set) + "\n", encoding="utf-8")
+    prompts = {"kind": "file", "path": str(tmp_path / "shared.json"), "use": "prompts"}
+    training = {"kind": "procedural", "count": 20}
+    given = recipe(
+        tmp_path / "shared.json",
+        sources=[prompts, training],
+        dialogues={"max_tokens": 80},
+        holdout={"against": [str(tmp_path / "test.jsonl")]},
+    )
+    run_stage("curate", given, tmp_path / "run")
+    found = lines(tmp_path / "run" / "curate" / "prompts.jsonl")
+    assert {mark_of(row) for row in found} == {"LZ903"}
