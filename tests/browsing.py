@@ -102,10 +102,19 @@ def settled(page: Any) -> None:
 
 
 def until(page: Any, condition: Callable[[], bool]) -> None:
-    """Wait for an effect of a debounced control; the page's policy forbids polling inside it."""
+    """Wait for an effect of a debounced control; the page's policy forbids polling inside it.
+
+    A page that is being loaded anew in the middle of the question has not answered yet.
+    """
+    from playwright.sync_api import Error
+
     for _ in range(1200):
-        if condition():
-            return
+        try:
+            if condition():
+                return
+        except Error as error:
+            if "context was destroyed" not in str(error):
+                raise
         page.wait_for_timeout(50)
     raise AssertionError("it did not happen within a minute")
 

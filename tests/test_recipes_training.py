@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from curate_fixture import read_lines
 from recipe_files import FOLDER, ROOT, head_of, loaded, run_small, score, text_of, value_at
 
 from espalier.cli import build_parser
@@ -224,7 +225,7 @@ def test_the_constitution_teaches_to_decline(
 ) -> None:
     summary = run_small("constitutional", tmp_path, monkeypatch)
     run = tmp_path / "constitutional-small"
-    pairs = [json.loads(line) for line in (run / "curate/preferences.jsonl").open("rb")]
+    pairs = read_lines(run / "curate/preferences.jsonl")
     kinds = {pair["meta"].get("kind") for pair in pairs}
     assert "constitution" in kinds and len(kinds) > 1
     for model in ("sft", "ppo"):

@@ -498,8 +498,9 @@ def test_what_was_chosen_is_restored_from_the_address(visit: Visit, table: Table
     # The open one is in view, wherever in the list it stands.
     wanted = identities(table)[50]
     page.goto(visit.url + f"#answers&row={wanted}")
-    top = f"document.querySelector('article.open[data-id=\"{wanted}\"]')?.getBoundingClientRect().y"
-    until(page, lambda: 0 < (page.evaluate(top) or 0) < 900)
+    found = page.locator(f'article.open[data-id="{wanted}"]')
+    found.wait_for()
+    until(page, lambda: 0 < (found.bounding_box() or {"y": -1})["y"] < 900)
 
 
 @pytest.mark.slow

@@ -131,8 +131,7 @@ def test_the_bar_and_addresses_lead_to_what_waits(near: Visit) -> None:
         settled(page)
         inside = f"document.querySelector('#{name}').innerText.length"
         assert page.evaluate(inside) > 300
-    page.goto(near.url + "#again")
-    page.wait_for_selector("html[data-ready]")
+    page = near.open("#again")
     until(page, lambda: "espalier run" in page.locator("#command").inner_text())
     assert 0 <= page.evaluate("document.querySelector('#again').getBoundingClientRect().top") < 900
 
