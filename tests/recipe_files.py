@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,17 @@ def value_at(recipe: Recipe, dotted: str) -> Any:
     for part in dotted.split("."):
         value = getattr(value, part)
     return value
+
+
+def assert_offline(small: Recipe) -> None:
+    """Nothing of a small variant is fetched from anywhere."""
+    assert (small.shared.teacher.engine, small.shared.judge.engine) == ("offline", "offline")
+    assert not any(model.path or model.api for model in small.section("evaluate").models)
+    assert small.section("train.sft").model == "base"
+    text = small.resolved_yaml()
+    assert "http" not in text
+    used = set(re.findall(r"\$\{data\}/([\w./-]+)", text))
+    assert all((ROOT / str(small.shared.data) / path).is_file() for path in used), used
 
 
 def run_small(name: str, runs: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

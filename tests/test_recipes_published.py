@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recipe_files import FOLDER, ROOT, head_of, loaded, run_small, score, text_of, value_at
+from recipe_files import (
+    FOLDER,
+    ROOT,
+    assert_offline,
+    head_of,
+    loaded,
+    run_small,
+    score,
+    text_of,
+    value_at,
+)
 
 from espalier.cli import build_parser
 from espalier.formats.read import read_examples
@@ -166,12 +176,7 @@ def test_both_variants_are_valid(name: str) -> None:
 def test_nothing_of_the_small_variant_is_fetched(name: str) -> None:
     small = loaded(name, small=True)
     assert (small.shared.teacher, small.shared.judge) == (Shared().teacher, Shared().judge)
-    assert not any(model.path or model.api for model in small.section("evaluate").models)
-    assert small.section("train.sft").model == "base"
-    text = small.resolved_yaml()
-    assert "http" not in text
-    used = set(re.findall(r"\$\{data\}/([\w./-]+)", text))
-    assert all((ROOT / str(small.shared.data) / path).is_file() for path in used), used
+    assert_offline(small)
 
 
 @pytest.mark.parametrize("name", NAMES)

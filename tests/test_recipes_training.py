@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 from curate_fixture import read_lines
-from recipe_files import FOLDER, ROOT, head_of, loaded, run_small, score, text_of, value_at
+from recipe_files import (
+    FOLDER,
+    assert_offline,
+    head_of,
+    loaded,
+    run_small,
+    score,
+    text_of,
+    value_at,
+)
 
 from espalier.cli import build_parser
 from espalier.recipe import load_recipe
@@ -133,14 +142,7 @@ def test_both_variants_are_valid(name: str) -> None:
     full, small = (loaded(name, small=small) for small in (False, True))
     assert (full.shared.name, small.shared.name) == (name, f"{name}-small")
     assert any(model.path for model in full.section("evaluate").models)
-    # Nothing of the small variant is fetched from anywhere.
-    assert (small.shared.teacher.engine, small.shared.judge.engine) == ("offline", "offline")
-    assert not any(model.path or model.api for model in small.section("evaluate").models)
-    assert small.section("train.sft").model == "base"
-    text = small.resolved_yaml()
-    assert "http" not in text
-    used = set(re.findall(r"\$\{data\}/([\w./-]+)", text))
-    assert all((ROOT / str(small.shared.data) / path).is_file() for path in used), used
+    assert_offline(small)
 
 
 @pytest.mark.parametrize("name", NAMES)
