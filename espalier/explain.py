@@ -17,7 +17,7 @@ from espalier.machine import Machine, named_machine, this_machine
 from espalier.recipe import Recipe
 from espalier.run import StageContext, planned_outcome
 from espalier.running import check_models, context_of, planned, runner_of
-from espalier.stages import NAMES, TRAINING, TRAINING_SECONDS, Stage, load, stage_named
+from espalier.stages import NAMES, TRAINING, Stage, load, stage_named
 
 
 def explain(
@@ -70,9 +70,10 @@ class Estimated:
 
     def lines(self, context: StageContext) -> list[str]:
         """What a training stage takes."""
-        found: list[str] = load(TRAINING)(context, self.recipe, self.machine, self.price)
-        self.times.append(load(TRAINING_SECONDS)(context, self.recipe, self.machine))
-        return found
+        lines: list[str]
+        lines, seconds = load(TRAINING)(context, self.recipe, self.machine, self.price)
+        self.times.append(seconds)
+        return lines
 
     def in_all(self) -> list[str]:
         """The time of all trainings, one after the other, where there are several."""

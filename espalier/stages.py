@@ -103,9 +103,10 @@ NAMES = tuple(stage.name for stage in STAGES)
 DATA_PAGE = "espalier.reports.data_page:build_data_page"
 # Builds the page of a sweep from its finished members: (sweep folder) -> the page's path.
 SWEEP_PAGE = "espalier.reports.sweep_page:build_sweep_page"
-# What a training takes: (context, recipe, machine, price of an hour of a GPU) -> lines.
-TRAINING = "espalier.train.estimate:estimate_lines"
-# The time of a training: (context, recipe, machine) -> seconds, None where it is not known.
+# What a training takes: (context, recipe, machine, price of an hour of a GPU) -> lines, and the
+# seconds, None where they are not known.
+TRAINING = "espalier.train.estimate:estimate"
+# These seconds alone: (context, recipe, machine) -> seconds, None where it is not known.
 TRAINING_SECONDS = "espalier.train.estimate:stage_seconds"
 # Reads rubrics of one's own: (file names, where a name is) -> scales.
 RUBRICS = "espalier.evaluate.judge_rubrics:scales_of"

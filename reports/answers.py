@@ -11,7 +11,7 @@ import numpy as np
 
 from espalier.errors import InputError
 from espalier.reports.answer_table import LABELS, AnswerTable, Floats, Integers
-from espalier.reports.runfiles import read_lines, read_object
+from espalier.reports.runfiles import read_lines, read_object, readable
 from espalier.reports.strings import pretty
 from espalier.reports.summary_shape import check_summary
 
@@ -117,24 +117,16 @@ def _about(name: str, described: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_scores(path: Path, table: AnswerTable, summary: Mapping[str, Any]) -> None:
-    import pyarrow
     import pyarrow.parquet
 
-    try:
-        # Buffered, or Arrow reads the whole file ahead.
-        with pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
-            _check_columns(path, file.schema_arrow.names)
-            scores = Scores(file.schema_arrow)
-            columns = [*TEXT_COLUMNS, *scores.names]
-            for batch in file.iter_batches(BATCH, columns=columns, use_threads=False):
-                scores.add(batch, _add_batch(batch, table))
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise InputError(
-            "The table of row scores can't be read.",
-            where=str(path),
-            expected="a Parquet file, as the stage 'evaluate' writes it",
-            hint="run the stage 'evaluate' again",
-        ) from error
+    # Buffered, or Arrow reads the whole file ahead.
+    options = {"buffer_size": BUFFER, "pre_buffer": False}
+    with readable(path), pyarrow.parquet.ParquetFile(path, **options) as file:
+        _check_columns(path, file.schema_arrow.names)
+        scores = Scores(file.schema_arrow)
+        columns = [*TEXT_COLUMNS, *scores.names]
+        for batch in file.iter_batches(BATCH, columns=columns, use_threads=False):
+            scores.add(batch, _add_batch(batch, table))
     _order_models(table, summary)
     scores.finish(table, summary)
 

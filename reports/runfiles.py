@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,19 @@ def counts_of(value: Any) -> dict[str, int] | None:
     if all(isinstance(count, int) and not isinstance(count, bool) for count in value.values()):
         return {str(name): int(count) for name, count in value.items()}
     return None
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """InputError where the table of row scores turns out to be none in this block."""
+    import pyarrow
+
+    try:
+        yield
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise InputError(
+            "The table of row scores can't be read.",
+            where=str(path),
+            expected="a Parquet file, as the stage 'evaluate' writes it",
+            hint="run the stage 'evaluate' again",
+        ) from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from espalier.errors import InputError
+from espalier.reports.runfiles import readable
 
 if TYPE_CHECKING:
     import pyarrow
@@ -40,27 +40,18 @@ def read_rows(run: Path) -> dict[str, RowScores]:
 
     Of the texts digests are kept; prompts are theirs.
     """
-    import pyarrow
     import pyarrow.parquet
 
     path = run / "evaluate" / "scores.parquet"
     if not path.is_file():
         return {}
-    try:
-        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
-            names = _numeric(file.schema_arrow)
-            texts = [n for n in ("id", "model", *TEXTS) if n in file.schema_arrow.names]
-            if not {"id", "model"} <= set(texts):
-                return {}
-            batches = file.iter_batches(BATCH, columns=[*texts, *names], use_threads=False)
-            return _by_model(batches, names)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise InputError(
-            "The table of row scores can't be read.",
-            where=str(path),
-            expected="a Parquet file, as the stage 'evaluate' writes it",
-            hint="run the stage 'evaluate' again",
-        ) from error
+    with readable(path), pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+        names = _numeric(file.schema_arrow)
+        texts = [n for n in ("id", "model", *TEXTS) if n in file.schema_arrow.names]
+        if not {"id", "model"} <= set(texts):
+            return {}
+        batches = file.iter_batches(BATCH, columns=[*texts, *names], use_threads=False)
+        return _by_model(batches, names)
 
 
 def _numeric(schema: pyarrow.Schema) -> list[str]:

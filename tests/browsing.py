@@ -119,6 +119,16 @@ def until(page: Any, condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen within a minute")
 
 
+def rows_of(page: Any, where: str) -> list[list[str]]:
+    """The texts of a table's body on the page, cell by cell; `where` is a CSS selector."""
+    found: list[list[str]] = page.evaluate(
+        """(where) => [...document.querySelectorAll(`${where} tbody tr`)]
+            .map((row) => [...row.cells].map((cell) => cell.innerText.trim()))""",
+        where,
+    )
+    return found
+
+
 def axe(page: Any, within: str | None = None) -> list[str]:
     """What axe-core finds serious or critical on the page as it stands: one line a rule.
 

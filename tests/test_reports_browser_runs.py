@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import WIDTHS, Visit, axe, broken_words, browser, overflowing, until, visits
+from browsing import (
+    WIDTHS,
+    Visit,
+    axe,
+    broken_words,
+    browser,
+    overflowing,
+    rows_of,
+    until,
+    visits,
+)
 from report_fixture import make_run
 from runs_fixture import PENALTIES, RATES, make_sweep, row_scores, set_scores, write_recipe
 
@@ -60,15 +70,6 @@ def two(browser: Any, pair: tuple[Path, Path, Path]) -> Iterator[Visit]:
     assert found.page.evaluate("window.hit") is None
     found.close()
     assert found.problems == []
-
-
-def rows_of(page: Any, where: str) -> list[list[str]]:
-    found: list[list[str]] = page.evaluate(
-        """(where) => [...document.querySelectorAll(`${where} tbody tr`)]
-            .map((row) => [...row.cells].map((cell) => cell.innerText.trim()))""",
-        where,
-    )
-    return found
 
 
 def test_options_that_differ_are_shown_and_found(visit: Visit) -> None:

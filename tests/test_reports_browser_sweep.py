@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import WIDTHS, Visit, axe, broken_words, browser, overflowing, until
+from browsing import WIDTHS, Visit, axe, broken_words, browser, overflowing, rows_of, until
 from sweep_fixture import QUESTION, ROWS, make_members, share, write
 
 from espalier.reports.strings import words
@@ -108,15 +108,6 @@ def values_of(folder: Path) -> dict[Any, list[float]]:
     return found
 
 
-def table(page: Any, where: str) -> list[list[str]]:
-    found: list[list[str]] = page.evaluate(
-        """(where) => [...document.querySelectorAll(`${where} tbody tr`)]
-            .map((row) => [...row.cells].map((cell) => cell.innerText.trim()))""",
-        where,
-    )
-    return found
-
-
 def number(text: str) -> float:
     return float(re.split(r"[ %\n\xa0]", text.replace("−", "-").replace("+", ""))[0])
 
@@ -134,7 +125,7 @@ def test_effects_stand_with_their_bars_and_the_chart_has_its_band(
 ) -> None:
     page = visit.open()
     truth = values_of(scale)
-    rows = table(page, "#answer-effects")
+    rows = rows_of(page, "#answer-effects")
     assert [row[0] for row in rows] == [str(level) for level in LEVELS]
     for row, level in zip(rows, LEVELS, strict=True):
         mean = statistics.mean(truth[level])
@@ -152,7 +143,7 @@ def test_effects_stand_with_their_bars_and_the_chart_has_its_band(
         "nodes => nodes.map((node) => Number(node.getAttribute('cx')))"
     )
     assert places[1] - places[0] == pytest.approx(places[2] - places[1], abs=0.5)
-    (trend,) = table(page, "#answer-trends")
+    (trend,) = rows_of(page, "#answer-trends")
     assert trend[:2] == ["rows", "with every doubling"]
 
 
@@ -169,9 +160,9 @@ def test_members_lead_to_their_pages_and_say_what_was_shared(visit: Visit) -> No
     links = page.locator("#members a.member-link")
     assert links.count() == 2
     assert links.first.get_attribute("href") == "members/m000-seed1/report.html"
-    rows = table(page, "#members .members-scroll")
+    rows = rows_of(page, "#members .members-scroll")
     assert len(rows) == 9 and rows[0][1:4] == ["100", "1", "finished"]
-    (shared,) = table(page, "#members .shared-stages")
+    (shared,) = rows_of(page, "#members .shared-stages")
     assert shared[:3] == ["SFT", "9", "3"]
     text = page.locator("#members").inner_text()
     assert "3 stages were run for the 9 that the members have" in text
@@ -183,8 +174,8 @@ def test_any_other_number_is_explored(visit: Visit) -> None:
     page = visit.open()
     page.select_option("select[name=target]", "ppo/reward")
     assert "t=ppo" in page.url
-    assert len(table(page, "#sweep-ranking")) == 3
-    effects = table(page, "#sweep-effects")
+    assert len(rows_of(page, "#sweep-ranking")) == 3
+    effects = rows_of(page, "#sweep-effects")
     assert len(effects) == 2 and all(row[-1] == "3 seeds" for row in effects)
     assert page.locator("#run-curves figure").count() > 0
 
@@ -202,7 +193,7 @@ def test_answers_stand_side_by_side(visit: Visit) -> None:
 def test_models_are_compared_by_all_other_metrics(browser: Any, stages: Path) -> None:
     found = Visit(browser, stages / "comparison.html")
     page = found.open()
-    rows = table(page, "#answer-others")
+    rows = rows_of(page, "#answer-others")
     summaries = [
         json.loads(path.read_text())
         for path in sorted((stages / "members").glob("*/evaluate/summary.json"))
@@ -227,13 +218,13 @@ def test_models_are_compared_by_all_other_metrics(browser: Any, stages: Path) ->
 def test_variants_failures_and_hostile_names(other: Visit, variants: Path) -> None:
     page = other.open()
     assert page.locator("#told li").first.inner_text().startswith("▼")
-    assert [row[0] for row in table(page, "#answer-effects")] == VARIANTS
+    assert [row[0] for row in rows_of(page, "#answer-effects")] == VARIANTS
     # Words have no line between them.
     until(page, lambda: page.locator(".chart.levels line.stem").count() > 0)
     assert page.locator(".chart.levels path.line").count() == 0
-    (failed,) = table(page, ".failed-members")
+    (failed,) = rows_of(page, ".failed-members")
     assert failed[1] == "failed, SFT" and "<b>less</b>" in failed[2]
-    set_by = table(page, ".variants")
+    set_by = rows_of(page, ".variants")
     assert set_by[1][1].splitlines() == ["curate.dedup = taken out", "curate.x = 3"]
 
 
@@ -256,7 +247,7 @@ def test_the_language_is_switched(visit: Visit) -> None:
 @pytest.mark.ci_slice
 def test_broken_values_in_the_address_fall_back(visit: Visit) -> None:
     page = visit.open("#answer&t=%22%3E&f=99&rank=x&off=a,7,999&stage=no&lines=")
-    assert len(table(page, "#sweep-ranking")) == 3
+    assert len(rows_of(page, "#sweep-ranking")) == 3
 
 
 @pytest.mark.slow

@@ -38,25 +38,28 @@ _WRITERS = {"curate": "curate", "pairs": "curate.pairs"}
 _EVALUATION = "preferences_eval.jsonl"
 
 
-def estimate_lines(
+def estimate(
     context: StageContext, recipe: Recipe, machine: Machine, price: float | None
-) -> list[str]:
-    """Model, steps, memory and time of a training stage, one sentence a line; as much of it as
-    can be told before the stages ahead of it have run."""
+) -> tuple[list[str], float | None]:
+    """Model, steps, memory and time of a training stage, one sentence a line, as much of it as
+    can be told before the stages ahead of it have run; and its seconds, where they can be told."""
     try:
         found = _figures(context, recipe, machine)
     except EspalierError as error:
-        return [f"no estimate: {error.what}"]
+        return [f"no estimate: {error.what}"], None
     if found is None:
-        return ["no estimate: nothing is known of the model here (a folder, or a size in its name)"]
+        why = "nothing is known of the model here (a folder, or a size in its name)"
+        return [f"no estimate: {why}"], None
     own = isinstance(context.options, BaseConfig)
-    first = [] if own else [f"model: {model_line(found.model)}"]
-    first += found.notes
+    lines = [] if own else [f"model: {model_line(found.model)}"]
+    lines += found.notes
     if found.episodes is not None:
-        return first + ppo_lines(
+        lines += ppo_lines(
             found.model, found.load, found.episodes, machine, price, shared=found.shared
         )
-    return first + training_lines(found.model, found.load, found.plan, machine, price)
+    else:
+        lines += training_lines(found.model, found.load, found.plan, machine, price)
+    return lines, _seconds(found, machine)
 
 
 def stage_seconds(context: StageContext, recipe: Recipe, machine: Machine) -> float | None:
@@ -65,13 +68,7 @@ def stage_seconds(context: StageContext, recipe: Recipe, machine: Machine) -> fl
         found = _figures(context, recipe, machine)
     except EspalierError:
         return None
-    if found is None:
-        return None
-    if found.episodes is not None:
-        return ppo_seconds(found.model, found.load, found.episodes, machine, shared=found.shared)
-    if found.plan is None:
-        return None
-    return seconds_of(found.model, found.load, found.plan.tokens, machine)
+    return None if found is None else _seconds(found, machine)
 
 
 @dataclass(frozen=True)
@@ -185,6 +182,14 @@ def _method(options: Any, layers: int) -> tuple[Method, int, float]:
     frozen = getattr(options, "freeze_layers", None)
     part = 1 - len(block_numbers(frozen)) / max(1, layers) if frozen and layers else 1.0
     return "full", 0, max(0.0, part)
+
+
+def _seconds(found: _Figures, machine: Machine) -> float | None:
+    if found.episodes is not None:
+        return ppo_seconds(found.model, found.load, found.episodes, machine, shared=found.shared)
+    if found.plan is None:
+        return None
+    return seconds_of(found.model, found.load, found.plan.tokens, machine)
 
 
 # Rows ---------------------------------------------------------------------------------------

@@ -106,26 +106,13 @@ function effectsOf(core, answer) {
         : effectCells(metric, group.effect, scale, changes, basis),
     ),
   );
-  const unit = metric.format === "percent" ? ` (${t("mark.points")})` : "";
-  const columns = [
-    [answer.factor || t("sweep.model")],
-    [t("sweep.column_mean"), "num"],
-    [`${t("sweep.column_difference")}${unit}`, "num"],
-    [el("span", { class: "visually-hidden" }, t("sweep.column_from", { reference })), "bar-column"],
-    [t("runs.effect_verdict")],
-    [t("runs.effect_p"), "num"],
-    [t("sweep.column_smallest"), "num", t("sweep.column_smallest_about")],
-    basis ? null : [t("sweep.column_runs")],
-  ];
+  const from = el("span", { class: "visually-hidden" }, t("sweep.column_from", { reference }));
+  const columns = [[answer.factor || t("sweep.model")], [t("sweep.column_mean"), "num"], ...effectColumns(metric, from, basis)];
   return el(
     "div",
     { class: "answer-effects" },
-    el("h3", {}, t("sweep.table"), basis ? el("span", { class: "quiet basis" }, ` ${basis}`) : null),
-    el(
-      "div",
-      { class: "scroll", id: "answer-effects", tabindex: 0, role: "region", "aria-label": t("sweep.table") },
-      el("table", { class: "effects" }, heads(columns), el("tbody", {}, rows)),
-    ),
+    basisHeading(t("sweep.table"), basis),
+    effectTable("answer-effects", t("sweep.table"), columns, el("tbody", {}, rows)),
   );
 }
 
@@ -145,6 +132,31 @@ function effectCells(metric, effect, scale, changes, basis) {
     el("td", { class: "num" }, isNumber(effect.detectable) ? metricNumber(metric, effect.detectable, changes) : "–"),
     basis ? null : el("td", { class: "quiet" }, t(`runs.how_sweep_${effect.how}`, { n: mean.n })),
   ];
+}
+
+// The heads of what `effectCells` fills; `from` stands above the bars.
+function effectColumns(metric, from, basis) {
+  const unit = metric.format === "percent" ? ` (${t("mark.points")})` : "";
+  return [
+    [`${t("sweep.column_difference")}${unit}`, "num"],
+    [from, "bar-column"],
+    [t("runs.effect_verdict")],
+    [t("runs.effect_p"), "num"],
+    [t("sweep.column_smallest"), "num", t("sweep.column_smallest_about")],
+    basis ? null : [t("sweep.column_runs")],
+  ];
+}
+
+function basisHeading(title, basis) {
+  return el("h3", {}, title, basis ? el("span", { class: "quiet basis" }, ` ${basis}`) : null);
+}
+
+function effectTable(id, title, columns, bodies) {
+  return el(
+    "div",
+    { class: "scroll", id, tabindex: 0, role: "region", "aria-label": title },
+    el("table", { class: "effects" }, heads(columns), bodies),
+  );
 }
 
 function verdictMark(effect) {
@@ -169,27 +181,13 @@ function trendsOf(answer) {
       effectCells(metric, effect, scale, changes, basis),
     ),
   );
-  const unit = metric.format === "percent" ? ` (${t("mark.points")})` : "";
-  const columns = [
-    [t("sweep.option")],
-    [t("sweep.trend")],
-    [`${t("sweep.column_difference")}${unit}`, "num"],
-    ["", "bar-column"],
-    [t("runs.effect_verdict")],
-    [t("runs.effect_p"), "num"],
-    [t("sweep.column_smallest"), "num", t("sweep.column_smallest_about")],
-    basis ? null : [t("sweep.column_runs")],
-  ];
+  const columns = [[t("sweep.option")], [t("sweep.trend")], ...effectColumns(metric, "", basis)];
   return el(
     "div",
     { class: "block" },
-    el("h3", {}, t("sweep.trends"), basis ? el("span", { class: "quiet basis" }, ` ${basis}`) : null),
+    basisHeading(t("sweep.trends"), basis),
     answer.kind === "draws" ? null : el("p", { class: "intro" }, t("sweep.trend_about")),
-    el(
-      "div",
-      { class: "scroll", id: "answer-trends", tabindex: 0, role: "region", "aria-label": t("sweep.trends") },
-      el("table", { class: "effects" }, heads(columns), el("tbody", {}, rows)),
-    ),
+    effectTable("answer-trends", t("sweep.trends"), columns, el("tbody", {}, rows)),
   );
 }
 
@@ -208,13 +206,9 @@ function othersOf(others) {
   return el(
     "div",
     { class: "block" },
-    el("h3", {}, t("sweep.others"), basis ? el("span", { class: "quiet basis" }, ` ${basis}`) : null),
+    basisHeading(t("sweep.others"), basis),
     el("p", { class: "intro" }, t("sweep.others_intro")),
-    el(
-      "div",
-      { class: "scroll", id: "answer-others", tabindex: 0, role: "region", "aria-label": t("sweep.others") },
-      el("table", { class: "effects" }, heads(columns), others.map((one) => otherRows(one, basis))),
-    ),
+    effectTable("answer-others", t("sweep.others"), columns, others.map((one) => otherRows(one, basis))),
   );
 }
 
